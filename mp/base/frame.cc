@@ -265,17 +265,21 @@ absl::Status WriteFrame(int stream, absl::string_view bytes,
         "descriptors travel over Unix sockets only, and this is none");
   }
   FrameWriter writer(stream, header, bytes, fds);
+  bool expired = false;
   while (!writer.done()) {
     const int error = writer.WriteSome();
     if (error == 0) continue;
     *cut = writer.started();
     if (error != EAGAIN) return WriteError(error, !fds.empty());
-    MP_ASSIGN_OR_RETURN(const bool ready, WaitForFd(stream, POLLOUT, deadline));
-    if (!ready) {
+    if (expired) {
       return absl::DeadlineExceededError(
           *cut ? "the time ran out in the middle of a message"
                : "the other end did not make room in time");
     }
+    // A socket polls as writable only once most of it is free, so there may be
+    // room at the end all the same.
+    MP_ASSIGN_OR_RETURN(const bool ready, WaitForFd(stream, POLLOUT, deadline));
+    expired = !ready;
   }
   *cut = false;
   return absl::OkStatus();

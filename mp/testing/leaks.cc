@@ -8,6 +8,7 @@
 #include <fstream>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -19,6 +20,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mp/base/sanitizers.h"
 
 namespace mp::testing {
 namespace {
@@ -95,9 +97,18 @@ Numbered Children() {
   return children;
 }
 
+// Thread Sanitizer's runtime starts a thread of its own with the program's
+// first, and keeps it. Has it do so now.
+void StartThreadOfSanitizer() {
+  if (!kThreadSanitizer) return;
+  static const bool started = (std::thread([] {}).join(), true);
+  static_cast<void>(started);
+}
+
 }  // namespace
 
 ResourceSnapshot ResourceSnapshot::Take() {
+  StartThreadOfSanitizer();
   ResourceSnapshot snapshot;
   snapshot.fds_ = OpenFds();
   snapshot.threads_ = Threads();

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <memory>
 #include <thread>
 
 #include "absl/status/status.h"
@@ -97,12 +98,12 @@ TEST(LeaksTest, FindsTheChildrenOfOtherThreads) {
 }
 
 TEST(LeaksTest, SettledLeaksWaitForTheEnd) {
-  Marker looked = *Marker::Create();
+  const auto looked = std::make_shared<Marker>(*Marker::Create());
   const ResourceSnapshot before = ResourceSnapshot::Take();
   // The thread ends at some time after this, while SettledLeaksSince() looks.
-  std::thread([&looked] { looked.Await().IgnoreError(); }).detach();
+  std::thread([looked] { looked->Await().IgnoreError(); }).detach();
   EXPECT_THAT(LeaksSince(before), ElementsAre(HasSubstr("thread ")));
-  ASSERT_TRUE(looked.Signal().ok());
+  ASSERT_TRUE(looked->Signal().ok());
   EXPECT_THAT(SettledLeaksSince(before), IsEmpty());
 }
 

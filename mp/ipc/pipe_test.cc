@@ -1,0 +1,127 @@
+#include "mp/ipc/pipe.h"
+
+#include <fcntl.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "mp/base/status_macros.h"
+#include "mp/ipc/connection.h"
+#include "mp/process/context.h"
+#include "mp/process/process.h"
+#include "mp/testing/leaks.h"
+#include "mp/testing/status_matchers.h"
+
+namespace mp {
+namespace {
+
+using ::mp::testing::IsOk;
+using ::mp::testing::IsOkAndHolds;
+using ::mp::testing::LeakCheck;
+using ::mp::testing::StatusIs;
+using ::testing::_;
+using ::testing::Optional;
+
+constexpr absl::Duration kLong = absl::Seconds(60);
+
+// Between this process and one of each start method.
+class PipeTest : public ::testing::TestWithParam<StartMethod> {
+ protected:
+  PipeTest() {
+    Process process({.context = GetParam()}, [] {});  // starts a fork server
+    MP_CHECK_OK(process.Start());
+    MP_CHECK_OK(process.Join());
+    leak_check_.emplace();
+  }
+  ProcessOptions options() const { return {.context = GetParam()}; }
+
+ private:
+  std::optional<LeakCheck> leak_check_;
+};
+
+INSTANTIATE_TEST_SUITE_P(
+    AllStartMethods, PipeTest,
+    ::testing::Values(StartMethod::kForkServer, StartMethod::kFork,
+                      StartMethod::kSpawn, StartMethod::kThread),
+    [](const auto& info) { return std::string(StartMethodName(info.param)); });
+
+absl::Status Square(Connection connection) {
+  while (true) {
+    const absl::StatusOr<int> x = connection.Recv<int>(kLong);
+    if (absl::IsOutOfRange(x.status())) return absl::OkStatus();
+    MP_RETURN_IF_ERROR(x.status());
+    MP_RETURN_IF_ERROR(connection.Send(*x * *x));
+  }
+}
+
+TEST_P(PipeTest, ConnectsTwoProcesses) {
+  auto ends = Pipe();
+  ASSERT_THAT(ends, IsOk());
+  Process process(options(), Square, std::move(ends->second));
+  ASSERT_THAT(process.Start(), IsOk());
+  for (int x : {3, 7}) {
+    ASSERT_THAT(ends->first.Send(x), IsOk());
+    EXPECT_THAT(ends->first.Recv<int>(kLong), IsOkAndHolds(x * x));
+  }
+  // A forked process has inherited our end, so it would not see it close.
+  if (GetParam() == StartMethod::kFork) {
+    EXPECT_THAT(process.Kill(), IsOk());
+    EXPECT_THAT(process.Join(kLong), IsOk());
+    return;
+  }
+  ends->first.Close();  // ends the process
+  ASSERT_THAT(process.Join(kLong), IsOk());
+  EXPECT_THAT(process.exitcode(), Optional(0));
+}
+
+TEST_P(PipeTest, EndOfTheProcessIsTheEndOfTheStream) {
+  auto ends = Pipe();
+  ASSERT_THAT(ends, IsOk());
+  Process process(
+      options(),
+      [](Connection connection) { return connection.Send("last words"); },
+      std::move(ends->second));
+  ASSERT_THAT(process.Start(), IsOk());
+  // The caller's copy of that end has gone with Start().
+  EXPECT_THAT(ends->first.Recv<std::string>(kLong), IsOkAndHolds("last words"));
+  EXPECT_THAT(ends->first.Recv<std::string>(kLong),
+              StatusIs(absl::StatusCode::kOutOfRange, _));
+  ASSERT_THAT(process.Join(kLong), IsOk());
+}
+
+// Receives a connection and writes to it.
+absl::Status WriteToWhatComes(Connection outer) {
+  MP_ASSIGN_OR_RETURN(Connection inner, outer.Recv<Connection>(kLong));
+  return inner.Send("through the other");
+}
+
+TEST_P(PipeTest, ConnectionReachesARunningProcess) {
+  auto outer = Pipe();
+  auto inner = Pipe(/*duplex=*/false);
+  ASSERT_THAT(outer, IsOk());
+  ASSERT_THAT(inner, IsOk());
+  Process process(options(), WriteToWhatComes, std::move(outer->second));
+  ASSERT_THAT(process.Start(), IsOk());
+  ASSERT_THAT(outer->first.Send(inner->second), IsOk());
+  inner->second.Close();
+  EXPECT_THAT(inner->first.Recv<std::string>(kLong),
+              IsOkAndHolds("through the other"));
+  ASSERT_THAT(process.Join(kLong), IsOk());
+  EXPECT_THAT(process.exitcode(), Optional(0));
+}
+
+TEST(PipeLeakTest, EndsAreCloseOnExec) {
+  auto ends = Pipe();
+  ASSERT_THAT(ends, IsOk());
+  EXPECT_EQ(fcntl(ends->first.fileno(), F_GETFD), FD_CLOEXEC);
+  EXPECT_EQ(fcntl(ends->second.fileno(), F_GETFD), FD_CLOEXEC);
+}
+
+}  // namespace
+}  // namespace mp

@@ -1,0 +1,5 @@
+#include "mp/process/internal/call.h"
+
+void Work(int, int) {}
+
+int main() { mp::internal::MakeTravellingCall(Work, 1, 2, 3); }

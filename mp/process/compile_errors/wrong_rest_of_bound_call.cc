@@ -1,0 +1,6 @@
+#include "mp/process/bind.h"
+#include "mp/process/internal/call.h"
+
+void Work(int, int) {}
+
+int main() { mp::internal::MakeTravellingCall(mp::Bind(Work, 1), "text"); }

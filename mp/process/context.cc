@@ -1,0 +1,77 @@
+#include "mp/process/context.h"
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "mp/base/status_macros.h"
+
+namespace mp {
+namespace {
+
+constexpr StartMethod kMethods[] = {StartMethod::kForkServer,
+                                    StartMethod::kFork, StartMethod::kSpawn,
+                                    StartMethod::kThread};
+constexpr int kUnset = -1;
+
+std::atomic<int> default_method{kUnset};
+
+}  // namespace
+
+absl::string_view StartMethodName(StartMethod method) {
+  switch (method) {
+    case StartMethod::kForkServer:
+      return "forkserver";
+    case StartMethod::kFork:
+      return "fork";
+    case StartMethod::kSpawn:
+      return "spawn";
+    case StartMethod::kThread:
+      return "thread";
+  }
+  return "?";
+}
+
+StartMethod Context::start_method() const {
+  if (method_.has_value()) return *method_;
+  const int chosen = default_method.load();
+  return chosen == kUnset ? kMethods[0] : static_cast<StartMethod>(chosen);
+}
+
+absl::StatusOr<Context> GetContext(absl::string_view name) {
+  for (const StartMethod method : kMethods) {
+    if (StartMethodName(method) == name) return Context(method);
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "GetContext: there is no start method \"", name, "\"; there are ",
+      absl::StrJoin(GetAllStartMethods(), ", ")));
+}
+
+absl::Status SetStartMethod(absl::string_view name, bool force) {
+  MP_ASSIGN_OR_RETURN(const Context context, GetContext(name));
+  const int method = static_cast<int>(context.start_method());
+  int unset = kUnset;
+  if (force) {
+    default_method.store(method);
+  } else if (!default_method.compare_exchange_strong(unset, method)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "SetStartMethod(\"", name, "\"): it has been set to \"",
+        StartMethodName(static_cast<StartMethod>(unset)), "\" already"));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::string> GetAllStartMethods() {
+  std::vector<std::string> names;
+  for (const StartMethod method : kMethods) {
+    names.emplace_back(StartMethodName(method));
+  }
+  return names;
+}
+
+}  // namespace mp

@@ -1,0 +1,29 @@
+#include "mp/process/exit.h"
+
+#include <cstdlib>
+#include <optional>
+
+#include "mp/process/context.h"
+#include "mp/process/internal/identity.h"
+#include "mp/process/internal/process_exit.h"
+#include "mp/process/internal/runner.h"
+
+namespace mp {
+
+void Exit(int code) {
+  const std::optional<StartMethod> started_by =
+      internal::CurrentIdentity().started_by;
+  if (!started_by.has_value()) std::exit(code);
+  switch (*started_by) {
+    case StartMethod::kThread:
+      throw internal::ExitThread{code & 0xff};
+    case StartMethod::kSpawn:
+      internal::ExitProgram(code);
+    case StartMethod::kFork:
+    case StartMethod::kForkServer:
+      internal::ExitForked(code);
+  }
+  std::abort();
+}
+
+}  // namespace mp

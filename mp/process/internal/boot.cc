@@ -1,0 +1,166 @@
+#include "mp/process/internal/boot.h"
+
+#include <unistd.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "mp/base/deadline.h"
+#include "mp/base/fd.h"
+#include "mp/base/frame.h"
+#include "mp/base/memfd.h"
+#include "mp/base/sanitizers.h"
+#include "mp/base/status_macros.h"
+#include "mp/process/context.h"
+#include "mp/process/decoder.h"
+#include "mp/process/encoder.h"
+#include "mp/process/internal/call.h"
+#include "mp/process/internal/identity.h"
+#include "mp/process/internal/runner.h"
+#include "mp/process/parcel.h"
+#include "mp/process/serializer.h"
+
+namespace mp::internal {
+namespace {
+
+// The smallest socket buffer takes this much at once.
+constexpr size_t kMaxInlineBytes = 32 << 10;
+constexpr uint64_t kNoLimit = UINT64_MAX;
+
+// What both ends have to agree on before anything else can be read.
+std::string FormatName() {
+  constexpr int kVersion = 1;
+  return absl::StrCat("mp-boot ", kVersion, ", ", 8 * sizeof(void*), "-bit",
+#ifdef NDEBUG
+                      ", NDEBUG",
+#endif
+                      kAddressSanitizer ? ", asan" : "",
+                      kThreadSanitizer ? ", tsan" : "");
+}
+
+absl::Status CheckFormat(Decoder& decoder) {
+  MP_ASSIGN_OR_RETURN(const absl::string_view format, decoder.ReadString());
+  if (format == FormatName()) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat("the starter of this process speaks \"", format,
+                   "\", this program \"", FormatName(), "\""));
+}
+
+void WriteIdentity(const Identity& identity, Encoder& encoder) {
+  encoder.WriteString(identity.name);
+  encoder.WriteString(identity.path);
+  encoder.Write(identity.daemon);
+  encoder.Write(identity.started_by);
+}
+
+absl::StatusOr<Identity> ReadIdentity(Decoder& decoder) {
+  Identity identity;
+  MP_ASSIGN_OR_RETURN(identity.name, decoder.Read<std::string>());
+  MP_ASSIGN_OR_RETURN(identity.path, decoder.Read<std::string>());
+  MP_ASSIGN_OR_RETURN(identity.daemon, decoder.Read<bool>());
+  MP_ASSIGN_OR_RETURN(identity.started_by,
+                      decoder.Read<std::optional<StartMethod>>());
+  return identity;
+}
+
+// Replaces the environment by one that lives as long as the process.
+void SetEnvironment(std::vector<std::string> environment) {
+  static auto& strings = *new std::vector<std::string>;
+  static auto& pointers = *new std::vector<char*>;
+  strings = std::move(environment);
+  pointers.clear();
+  for (std::string& entry : strings) pointers.push_back(entry.data());
+  pointers.push_back(nullptr);
+  environ = pointers.data();
+}
+
+absl::StatusOr<Parcel> ReceiveBoot(int socket) {
+  FrameReader reader;
+  MP_ASSIGN_OR_RETURN(
+      FrameReader::Frame frame,
+      reader.Read(socket, kNoLimit, Deadline(absl::InfiniteDuration())));
+  Decoder envelope(Parcel{std::move(frame.bytes), {}});
+  MP_ASSIGN_OR_RETURN(const bool is_inline, envelope.Read<bool>());
+  if (is_inline) {
+    MP_ASSIGN_OR_RETURN(auto bytes, envelope.Read<std::string>());
+    return Parcel{std::move(bytes), std::move(frame.fds)};
+  }
+  if (frame.fds.empty()) return absl::DataLossError("the memfd is missing");
+  const Fd memfd = std::move(frame.fds.back());
+  frame.fds.pop_back();
+  MP_ASSIGN_OR_RETURN(std::string bytes, ReadSealedMemfd(memfd, kNoLimit));
+  return Parcel{std::move(bytes), std::move(frame.fds)};
+}
+
+// Becomes what the message says and returns the call to make.
+absl::StatusOr<std::unique_ptr<Call>> Boot(Fd socket, const ChildSetup& setup) {
+  MP_ASSIGN_OR_RETURN(Parcel parcel, ReceiveBoot(socket.get()));
+  socket.Close();
+  Decoder decoder(std::move(parcel));
+  MP_RETURN_IF_ERROR(CheckFormat(decoder));
+  MP_ASSIGN_OR_RETURN(Identity identity, ReadIdentity(decoder));
+  BecomeProcess(std::move(identity));
+  MP_ASSIGN_OR_RETURN(auto environment,
+                      decoder.Read<std::optional<std::vector<std::string>>>());
+  if (environment.has_value()) SetEnvironment(*std::move(environment));
+  DetachStdin();
+  if (setup.run) setup.run(setup.argc, setup.argv);
+  return ReadCall(decoder);
+}
+
+}  // namespace
+
+absl::StatusOr<Parcel> EncodeBoot(const BootMessage& message,
+                                  const Call& call) {
+  Encoder encoder(Encoder::Receiver::kNewProcess);
+  encoder.WriteString(FormatName());
+  WriteIdentity(message.identity, encoder);
+  encoder.Write(message.environment);
+  call.Encode(encoder);
+  return std::move(encoder).Finish();
+}
+
+absl::Status SendBoot(int socket, Parcel parcel) {
+  const bool is_inline = parcel.bytes.size() <= kMaxInlineBytes;
+  Encoder envelope;
+  envelope.Write(is_inline);
+  if (is_inline) {
+    envelope.Write(parcel.bytes);
+  } else {
+    MP_ASSIGN_OR_RETURN(Fd memfd, CreateSealedMemfd("mp-boot", parcel.bytes));
+    parcel.handles.push_back(std::move(memfd));
+  }
+  // Each byte carries so many descriptors; see frame.h.
+  envelope.WriteString(
+      std::string(parcel.handles.size() / kMaxFdsPerByte, '\0'));
+  MP_ASSIGN_OR_RETURN(const Parcel framed, std::move(envelope).Finish());
+  std::vector<int> fds;
+  for (const Fd& fd : parcel.handles) fds.push_back(fd.get());
+  bool cut;
+  return WriteFrame(socket, framed.bytes, fds,
+                    Deadline(absl::InfiniteDuration()), &cut);
+}
+
+int RunBootedChild(Fd socket, const ChildSetup& setup) {
+  absl::StatusOr<std::unique_ptr<Call>> call = Boot(std::move(socket), setup);
+  if (absl::IsOutOfRange(call.status())) {
+    return kExitCodeNotRun;  // whoever started this is gone or gave it up
+  }
+  if (!call.ok()) {
+    Complain(
+        absl::StrCat("this process cannot begin: ", call.status().ToString()));
+    return kExitCodeNotRun;
+  }
+  return RunCall(**call);
+}
+
+}  // namespace mp::internal

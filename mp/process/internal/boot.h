@@ -1,0 +1,47 @@
+#ifndef MP_PROCESS_INTERNAL_BOOT_H_
+#define MP_PROCESS_INTERNAL_BOOT_H_
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mp/base/fd.h"
+#include "mp/process/internal/call.h"
+#include "mp/process/internal/identity.h"
+#include "mp/process/parcel.h"
+
+// What a new process is told, over a Unix socket whose other end it inherits.
+namespace mp::internal {
+
+// Everything that a process needs to begin.
+struct BootMessage {
+  Identity identity;
+  // "NAME=VALUE" as the caller has them now, for a process that does not get
+  // them by exec.
+  std::optional<std::vector<std::string>> environment;
+};
+
+// Encodes the message and the call that is to be made. Fails for what cannot
+// travel, before anything is started.
+absl::StatusOr<Parcel> EncodeBoot(const BootMessage& message, const Call& call);
+
+// Sends it. Never waits for the child: what is long goes by memfd.
+absl::Status SendBoot(int socket, Parcel parcel);
+
+// The program's arguments, and what to call in a child before its function.
+struct ChildSetup {
+  int argc = 0;
+  char** argv = nullptr;
+  std::function<void(int, char**)> run;
+};
+
+// The body of a new process: receives the message, becomes what it says, runs
+// the call and returns the exit code.
+int RunBootedChild(Fd socket, const ChildSetup& setup);
+
+}  // namespace mp::internal
+
+#endif  // MP_PROCESS_INTERNAL_BOOT_H_

@@ -1,0 +1,74 @@
+#ifndef MP_PROCESS_INTERNAL_CHILD_H_
+#define MP_PROCESS_INTERNAL_CHILD_H_
+
+#include <sys/types.h>
+
+#include <optional>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "mp/base/deadline.h"
+#include "mp/base/fd.h"
+
+namespace mp::internal {
+
+// A process, or a thread in its place, that has been started.
+//
+// Threads: safe from any.
+class Child {
+ public:
+  virtual ~Child() = default;
+
+  virtual pid_t pid() const = 0;
+
+  // Polls as readable once it has ended.
+  virtual int sentinel() const = 0;
+
+  // Waits for the end, and reaps. kDeadlineExceeded if there is none in time.
+  virtual absl::Status Wait(const Deadline& deadline) = 0;
+
+  // Returns the exit code, or -N for signal N, if it has ended and been
+  // reaped by us.
+  virtual std::optional<int> exit_code() const = 0;
+
+  virtual absl::Status Signal(int signal) = 0;
+};
+
+// Kills and reaps a child that its caller will never hear of.
+void AbandonChild(Child& child);
+void AbandonChild(pid_t pid);
+
+// A child process, known by its pidfd.
+class ProcessChild final : public Child {
+ public:
+  // `exit_status` is where the exit code comes from if the process is not our
+  // own child: a pipe to which it writes the code as an int, or its parent
+  // does. Whoever is first is right.
+  ProcessChild(pid_t pid, Fd pidfd, Fd exit_status = Fd())
+      : pid_(pid),
+        pidfd_(std::move(pidfd)),
+        exit_status_(std::move(exit_status)) {}
+
+  pid_t pid() const override { return pid_; }
+  int sentinel() const override { return pidfd_.get(); }
+  absl::Status Wait(const Deadline& deadline) override;
+  std::optional<int> exit_code() const override;
+  absl::Status Signal(int signal) override;
+
+ private:
+  void Reap() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ReadExitStatus() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const pid_t pid_;
+  const Fd pidfd_;
+  const Fd exit_status_;
+  mutable absl::Mutex mutex_;
+  bool reaped_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<int> exit_code_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace mp::internal
+
+#endif  // MP_PROCESS_INTERNAL_CHILD_H_

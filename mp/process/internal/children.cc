@@ -1,0 +1,70 @@
+#include "mp/process/internal/children.h"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <memory>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "mp/base/deadline.h"
+#include "mp/process/internal/child.h"
+
+namespace mp::internal {
+
+Children& Children::Get() {
+  static Children& children = *new Children;  // outlives exit handlers
+  return children;
+}
+
+void Children::Add(std::shared_ptr<Child> child, bool daemon) {
+  absl::MutexLock lock(&mutex_);
+  entries_.push_back({std::move(child), daemon});
+}
+
+void Children::Remove(const Child& child) {
+  absl::MutexLock lock(&mutex_);
+  const auto is_it = [&](const Entry& entry) {
+    return entry.child.get() == &child;
+  };
+  entries_.erase(std::remove_if(entries_.begin(), entries_.end(), is_it),
+                 entries_.end());
+}
+
+void Children::ReapEnded() {
+  absl::MutexLock lock(&mutex_);
+  const auto ended = [](const Entry& entry) {
+    return entry.child->Wait(Deadline(absl::ZeroDuration())).ok();
+  };
+  entries_.erase(std::remove_if(entries_.begin(), entries_.end(), ended),
+                 entries_.end());
+}
+
+void Children::FinishAll() {
+  std::vector<Entry> entries;
+  {
+    absl::MutexLock lock(&mutex_);
+    entries.swap(entries_);
+  }
+  const auto cannot_end = [](const Entry& entry) {
+    return entry.daemon && !entry.child->Signal(SIGTERM).ok();
+  };
+  // A daemon that is a thread, or has changed its uid, is not waited for.
+  entries.erase(std::remove_if(entries.begin(), entries.end(), cannot_end),
+                entries.end());
+  for (const Entry& entry : entries) {
+    entry.child->Wait(Deadline(absl::InfiniteDuration())).IgnoreError();
+  }
+}
+
+void Children::Forget() {
+  // A thread that is not in this process may have been in the middle of using
+  // them, so they are not even destroyed.
+  new (&mutex_) absl::Mutex;
+  new (&entries_) std::vector<Entry>;
+}
+
+}  // namespace mp::internal

@@ -1,0 +1,49 @@
+#ifndef MP_PROCESS_INTERNAL_CHILDREN_H_
+#define MP_PROCESS_INTERNAL_CHILDREN_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "mp/process/internal/child.h"
+
+namespace mp::internal {
+
+// The children of this process that may still run, so that none is forgotten
+// when their Process objects go away.
+//
+// Threads: safe from any.
+class Children {
+ public:
+  static Children& Get();
+
+  // Takes note of a child that has been started.
+  void Add(std::shared_ptr<Child> child, bool daemon);
+
+  // Forgets one that has ended.
+  void Remove(const Child& child);
+
+  // Reaps those that have ended, as CPython does whenever it starts another.
+  void ReapEnded();
+
+  // Terminates daemons, then waits for all. Runs at exit.
+  // Source: CPython multiprocessing.util._exit_function().
+  void FinishAll();
+
+  // In a forked child: these are the children of somebody else.
+  void Forget();
+
+ private:
+  struct Entry {
+    std::shared_ptr<Child> child;
+    bool daemon;
+  };
+
+  absl::Mutex mutex_;
+  std::vector<Entry> entries_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace mp::internal
+
+#endif  // MP_PROCESS_INTERNAL_CHILDREN_H_

@@ -1,0 +1,231 @@
+#include "mp/process/internal/fork_server.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "mp/base/deadline.h"
+#include "mp/base/errno_status.h"
+#include "mp/base/fd.h"
+#include "mp/base/frame.h"
+#include "mp/base/pidfd.h"
+#include "mp/base/socket_pair.h"
+#include "mp/base/status_macros.h"
+#include "mp/process/decoder.h"
+#include "mp/process/encoder.h"
+#include "mp/process/internal/child.h"
+#include "mp/process/internal/fork_protocol.h"
+#include "mp/process/internal/self_image.h"
+#include "mp/process/parcel.h"
+#include "mp/process/serializer.h"
+
+namespace mp::internal {
+namespace {
+
+// How often a child is tried for while the server keeps dying.
+constexpr int kAttempts = 5;
+
+// A server that has not answered by then is stopped or broken, and replaced.
+constexpr absl::Duration kPatience = absl::Seconds(10);
+
+constexpr uint64_t kMaxReplyBytes = 1 << 16;
+
+template <typename T>
+absl::StatusOr<std::string> ToBytes(const T& value) {
+  Encoder encoder;
+  encoder.Write(value);
+  MP_ASSIGN_OR_RETURN(Parcel parcel, std::move(encoder).Finish());
+  return std::move(parcel.bytes);
+}
+
+template <typename T>
+absl::StatusOr<T> FromBytes(std::string bytes) {
+  Decoder decoder(Parcel{std::move(bytes), {}});
+  return decoder.Read<T>();
+}
+
+// The error that makes StartChild() try a new server.
+absl::Status ServerIsGone() {
+  return absl::UnavailableError("the fork server died");
+}
+
+bool IsOpen(int fd) { return fcntl(fd, F_GETFD) >= 0; }
+
+absl::StatusOr<Fd> CreateLedger() {
+  Fd ledger(memfd_create("mp-fork-ledger", MFD_CLOEXEC));
+  if (!ledger.is_open()) return ErrnoStatus(errno, "memfd_create");
+  if (ftruncate(ledger.get(), kForkLedgerBytes) != 0) {
+    return ErrnoStatus(errno, "ftruncate(memfd)");
+  }
+  return ledger;
+}
+
+struct ExitPipe {
+  Fd reader;
+  Fd writer;
+};
+
+absl::StatusOr<ExitPipe> CreateExitPipe() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe2");
+  return ExitPipe{Fd(ends[0]), Fd(ends[1])};
+}
+
+}  // namespace
+
+ForkServer& ForkServer::Get() {
+  static ForkServer& server = *new ForkServer;  // outlives exit handlers
+  return server;
+}
+
+absl::StatusOr<ForkServer::Started> ForkServer::StartChild() {
+  absl::MutexLock lock(&mutex_);
+  absl::StatusOr<Started> started = ServerIsGone();
+  for (int i = 0; i < kAttempts && absl::IsUnavailable(started.status()); ++i) {
+    const absl::Status running = EnsureRunning();
+    started = running.ok() ? TryStart() : absl::StatusOr<Started>(running);
+    if (absl::IsUnavailable(started.status())) Kill();
+  }
+  return started;
+}
+
+absl::Status ForkServer::EnsureRunning() {
+  if (server_ != nullptr) return absl::OkStatus();
+  MP_ASSIGN_OR_RETURN(const Fd ledger, CreateLedger());
+  void* const page = mmap(nullptr, kForkLedgerBytes, PROT_READ | PROT_WRITE,
+                          MAP_SHARED, ledger.get(), 0);
+  if (page == MAP_FAILED) return ErrnoStatus(errno, "mmap(memfd)");
+  ledger_ = new (page) ForkLedger();
+  MP_ASSIGN_OR_RETURN(SocketPair sockets, CreateSocketPair());
+  MP_ASSIGN_OR_RETURN(ExecutedProcess process,
+                      ExecuteSelf(Role::kForkServer, sockets.second.get()));
+  server_ =
+      std::make_shared<ProcessChild>(process.pid, std::move(process.pidfd));
+  socket_ = std::move(sockets.first);
+  sockets.second.Close();
+  return Greet(ledger);
+}
+
+absl::Status ForkServer::Greet(const Fd& ledger) {
+  const int fds[] = {ledger.get()};
+  MP_ASSIGN_OR_RETURN(FrameReader::Frame reply, Ask("", fds));
+  MP_ASSIGN_OR_RETURN(mode_, FromBytes<ForkServerMode>(std::move(reply.bytes)));
+  return absl::OkStatus();
+}
+
+// Sends a message and returns the answer; kUnavailable if the server is gone.
+absl::StatusOr<FrameReader::Frame> ForkServer::Ask(const std::string& bytes,
+                                                   absl::Span<const int> fds) {
+  const Deadline deadline(kPatience);
+  bool cut;
+  const absl::Status sent =
+      WriteFrame(socket_.get(), bytes, fds, deadline, &cut);
+  if (absl::IsResourceExhausted(sent) || absl::IsInvalidArgument(sent)) {
+    return sent;
+  }
+  if (!sent.ok()) return ServerIsGone();
+  FrameReader reader;
+  absl::StatusOr<FrameReader::Frame> reply =
+      reader.Read(socket_.get(), kMaxReplyBytes, deadline);
+  if (!reply.ok() && !absl::IsResourceExhausted(reply.status())) {
+    return ServerIsGone();
+  }
+  return reply;
+}
+
+absl::StatusOr<ForkServer::Started> ForkServer::TryStart() {
+  MP_ASSIGN_OR_RETURN(SocketPair sockets, CreateSocketPair());
+  Started started = {nullptr, std::move(sockets.first)};
+  std::vector<int> fds = {sockets.second.get()};
+  ExitPipe exit_pipe;
+  if (mode_ == ForkServerMode::kServersChildren) {
+    MP_ASSIGN_OR_RETURN(exit_pipe, CreateExitPipe());
+    fds.push_back(exit_pipe.writer.get());
+  }
+  const Fd cwd(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  ForkRequest request;
+  request.has_cwd = cwd.is_open();
+  request.has_stdout = IsOpen(STDOUT_FILENO);
+  request.has_stderr = IsOpen(STDERR_FILENO);
+  if (request.has_cwd) fds.push_back(cwd.get());
+  if (request.has_stdout) fds.push_back(STDOUT_FILENO);
+  if (request.has_stderr) fds.push_back(STDERR_FILENO);
+  MP_ASSIGN_OR_RETURN(const std::string bytes, ToBytes(request));
+
+  ledger_->child = 0;
+  absl::StatusOr<FrameReader::Frame> frame = Ask(bytes, fds);
+  sockets.second.Close();
+  exit_pipe.writer.Close();
+  if (absl::IsUnavailable(frame.status())) {
+    return AdoptOrphan(std::move(started));
+  }
+  MP_RETURN_IF_ERROR(frame.status());
+  MP_ASSIGN_OR_RETURN(ForkReply reply,
+                      FromBytes<ForkReply>(std::move(frame->bytes)));
+  MP_RETURN_IF_ERROR(reply.error);
+  if (frame->fds.empty()) return ServerIsGone();
+  started.child = std::make_shared<ProcessChild>(
+      reply.pid, std::move(frame->fds[0]), std::move(exit_pipe.reader));
+  return started;
+}
+
+// The server died on the way. If the child was made by then it is ours.
+absl::StatusOr<ForkServer::Started> ForkServer::AdoptOrphan(Started started) {
+  const ForkServerMode mode = mode_;
+  ForkLedger* const ledger = ledger_;
+  ledger_ = nullptr;  // Kill() would unmap it
+  Kill();
+  const pid_t pid = ledger->child;
+  munmap(ledger, kForkLedgerBytes);
+  // A child of the server's own finds nobody at its socket, and exits.
+  if (pid == 0 || mode != ForkServerMode::kClientsChildren) {
+    return ServerIsGone();
+  }
+  absl::StatusOr<Fd> pidfd = OpenPidfd(pid);
+  if (absl::IsNotFound(pidfd.status())) return ServerIsGone();
+  MP_RETURN_IF_ERROR(pidfd.status());
+  started.child = std::make_shared<ProcessChild>(pid, *std::move(pidfd));
+  return started;
+}
+
+void ForkServer::Kill() {
+  socket_.Close();
+  if (server_ != nullptr) AbandonChild(*server_);
+  server_.reset();
+  if (ledger_ != nullptr) munmap(ledger_, kForkLedgerBytes);
+  ledger_ = nullptr;
+}
+
+std::optional<pid_t> ForkServer::pid() {
+  absl::MutexLock lock(&mutex_);
+  if (server_ == nullptr) return std::nullopt;
+  return server_->pid();
+}
+
+void ForkServer::Stop() {
+  absl::MutexLock lock(&mutex_);
+  Kill();
+}
+
+void ForkServer::Forget() {
+  // A thread that is not in this process may be in the middle of StartChild(),
+  // so nothing is destroyed; but the server is to see the end of its client.
+  close(socket_.Release());
+  new (this) ForkServer;
+}
+
+}  // namespace mp::internal

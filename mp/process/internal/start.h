@@ -1,0 +1,32 @@
+#ifndef MP_PROCESS_INTERNAL_START_H_
+#define MP_PROCESS_INTERNAL_START_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "mp/process/internal/call.h"
+#include "mp/process/internal/child.h"
+#include "mp/process/internal/identity.h"
+
+// One function, and one file, for each start method.
+namespace mp::internal {
+
+// What is to be started.
+struct StartRequest {
+  Identity identity;
+  // For a thread: run the call itself, not a copy that has been sent.
+  bool share_arguments;
+  // Taken, if at all, only by a start that succeeds.
+  std::unique_ptr<Call>& call;
+};
+
+using StartResult = absl::StatusOr<std::shared_ptr<Child>>;
+
+StartResult StartSpawn(const StartRequest& request);
+StartResult StartFork(const StartRequest& request);
+StartResult StartForkServer(const StartRequest& request);
+StartResult StartThread(const StartRequest& request);
+
+}  // namespace mp::internal
+
+#endif  // MP_PROCESS_INTERNAL_START_H_

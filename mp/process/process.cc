@@ -1,0 +1,188 @@
+#include "mp/process/process.h"
+
+#include <signal.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "mp/base/deadline.h"
+#include "mp/base/status_macros.h"
+#include "mp/process/context.h"
+#include "mp/process/internal/call.h"
+#include "mp/process/internal/child.h"
+#include "mp/process/internal/children.h"
+#include "mp/process/internal/identity.h"
+#include "mp/process/internal/process_exit.h"
+#include "mp/process/internal/process_state.h"
+#include "mp/process/internal/start.h"
+
+namespace mp {
+namespace {
+
+using internal::ProcessState;
+
+absl::Status Error(absl::string_view operation, const ProcessState& state,
+                   absl::string_view problem) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "Process::", operation, "(\"", state.name, "\"): ", problem));
+}
+
+// What every operation on a process asks for first.
+absl::Status CheckUsable(absl::string_view operation,
+                         const ProcessState& state) {
+  if (state.closed) return Error(operation, state, "it is closed");
+  if (state.owner != getpid()) {
+    return Error(operation, state,
+                 absl::StrCat("it belongs to process ", state.owner));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStarted(absl::string_view operation,
+                          const ProcessState& state) {
+  MP_RETURN_IF_ERROR(CheckUsable(operation, state));
+  if (state.child == nullptr) return Error(operation, state, "not started");
+  return absl::OkStatus();
+}
+
+internal::StartResult StartBy(StartMethod method,
+                              const internal::StartRequest& request) {
+  switch (method) {
+    case StartMethod::kForkServer:
+      return internal::StartForkServer(request);
+    case StartMethod::kFork:
+      return internal::StartFork(request);
+    case StartMethod::kSpawn:
+      return internal::StartSpawn(request);
+    case StartMethod::kThread:
+      return internal::StartThread(request);
+  }
+  return absl::InvalidArgumentError("there is no such start method");
+}
+
+absl::Status Wait(internal::Child& child, absl::Duration timeout) {
+  MP_RETURN_IF_ERROR(child.Wait(Deadline(timeout)));
+  internal::Children::Get().Remove(child);
+  return absl::OkStatus();
+}
+
+bool HasEnded(internal::Child& child) {
+  return Wait(child, absl::ZeroDuration()).ok();
+}
+
+}  // namespace
+
+Process::Process(Options options, std::unique_ptr<internal::Call> call)
+    : state_(std::make_unique<ProcessState>()) {
+  const internal::Identity& creator = internal::CurrentIdentity();
+  state_->owner = getpid();
+  state_->path = internal::NextChildPath();
+  state_->name = options.name.empty() ? absl::StrCat("Process-", state_->path)
+                                      : std::move(options.name);
+  state_->daemon = options.daemon.value_or(creator.daemon);
+  state_->share_arguments = options.share_arguments;
+  state_->context = options.context;
+  state_->call = std::move(call);
+}
+
+Process::Options Process::ForkOptions() {
+  Options options;
+  options.context = StartMethod::kFork;
+  return options;
+}
+
+Process::Process(Process&&) noexcept = default;
+Process& Process::operator=(Process&&) noexcept = default;
+// The child, if it runs, is known to internal::Children.
+Process::~Process() = default;
+
+absl::Status Process::Start() {
+  MP_RETURN_IF_ERROR(CheckUsable("Start", *state_));
+  if (state_->child != nullptr) {
+    return Error("Start", *state_, "it has been started before");
+  }
+  if (internal::CurrentIdentity().daemon) {
+    return Error("Start", *state_,
+                 "the caller is a daemon, which may not have children");
+  }
+  internal::FinishChildrenAtExit();
+  internal::Children::Get().ReapEnded();
+  const StartMethod method = state_->context.start_method();
+  internal::StartResult child =
+      StartBy(method, {{state_->name, state_->path, state_->daemon, method},
+                       state_->share_arguments,
+                       state_->call});
+  if (!child.ok()) {
+    return absl::Status(child.status().code(),
+                        absl::StrCat("Process::Start(\"", state_->name,
+                                     "\"): ", child.status().message()));
+  }
+  internal::Children::Get().Add(*child, state_->daemon);
+  state_->child = *std::move(child);
+  state_->started_by = method;
+  state_->call.reset();
+  return absl::OkStatus();
+}
+
+absl::Status Process::Join(absl::Duration timeout) {
+  MP_RETURN_IF_ERROR(CheckStarted("Join", *state_));
+  return Wait(*state_->child, timeout);
+}
+
+bool Process::IsAlive() {
+  return CheckStarted("IsAlive", *state_).ok() && !HasEnded(*state_->child);
+}
+
+absl::Status Process::Signal(absl::string_view operation, int signal) {
+  MP_RETURN_IF_ERROR(CheckStarted(operation, *state_));
+  return state_->child->Signal(signal);
+}
+absl::Status Process::Terminate() { return Signal("Terminate", SIGTERM); }
+absl::Status Process::Kill() { return Signal("Kill", SIGKILL); }
+absl::Status Process::Interrupt() { return Signal("Interrupt", SIGINT); }
+
+absl::Status Process::Close() {
+  if (state_->closed) return absl::OkStatus();
+  MP_RETURN_IF_ERROR(CheckUsable("Close", *state_));
+  if (IsAlive()) {
+    return Error("Close", *state_, "it still runs; call Join() first");
+  }
+  state_->child.reset();
+  state_->call.reset();
+  state_->closed = true;
+  return absl::OkStatus();
+}
+
+const std::string& Process::name() const { return state_->name; }
+bool Process::daemon() const { return state_->daemon; }
+StartMethod Process::start_method() const {
+  return state_->child != nullptr ? state_->started_by
+                                  : state_->context.start_method();
+}
+
+std::optional<pid_t> Process::pid() const {
+  if (state_->child == nullptr) return std::nullopt;
+  return state_->child->pid();
+}
+
+std::optional<int> Process::exitcode() {
+  if (!CheckStarted("exitcode", *state_).ok()) return std::nullopt;
+  if (!HasEnded(*state_->child)) return std::nullopt;
+  return state_->child->exit_code();
+}
+
+absl::StatusOr<int> Process::sentinel() const {
+  MP_RETURN_IF_ERROR(CheckStarted("sentinel", *state_));
+  return state_->child->sentinel();
+}
+
+}  // namespace mp

@@ -1,0 +1,171 @@
+#ifndef MP_PROCESS_PROCESS_H_
+#define MP_PROCESS_PROCESS_H_
+
+#include <sys/types.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "mp/process/context.h"
+#include "mp/process/internal/call.h"
+#include "mp/process/internal/process_state.h"
+
+namespace mp {
+
+struct ProcessOptions {
+  // How the process is started.
+  Context context = {};
+
+  // For people and messages only. Default: "Process-1", and "Process-1:2" for
+  // the second one that this one starts.
+  std::string name = {};
+
+  // A daemon is terminated when the process that started it exits, and may
+  // start none itself; others are waited for. Default: that of the caller.
+  std::optional<bool> daemon = {};
+
+  // With the start method thread: run the callable itself, with the very
+  // arguments. Otherwise it gets copies that have been through the serializer,
+  // so that a program behaves alike under every start method.
+  bool share_arguments = false;
+};
+
+// A function that runs in a process of its own.
+//
+// Example:
+//   void Greet(const std::string& name) { absl::PrintF("hello %s\n", name); }
+//
+//   int main(int argc, char** argv) {
+//     mp::Init(argc, argv);
+//     mp::Process p(Greet, "bob");  // an argument takes its parameter's type
+//     MP_CHECK_OK(p.Start());
+//     MP_CHECK_OK(p.Join());
+//     return *p.exitcode();
+//   }
+//
+// The function is a function, a member function, a lambda without captures or
+// any function object that travels; see serializer.h for the types that do. Its
+// result is dropped, but for a status: one that is not OK is printed to stderr
+// and makes the exit code 1, as an exception does. mp::Exit(n) chooses the
+// exit code.
+//
+// The process gets the working directory and the environment that the caller
+// has at Start(), its stdout and stderr, and /dev/null for stdin. It inherits
+// no other descriptor, save under fork, which inherits all.
+//
+// Owns:    the arguments until Start(), and the process until it has ended. A
+//          Process that goes away before leaves it running: one that is no
+//          daemon is waited for when this process exits, a daemon terminated.
+// Threads: Join, IsAlive, Terminate, Kill, Interrupt and exitcode are safe from
+//          several threads at once; the rest is not.
+// Fork:    belongs to the process that made it: elsewhere its methods are
+//          kFailedPrecondition.
+// Death:   a process that is killed has the exit code -N. One that cannot read
+//          its arguments says so on stderr and has the exit code 255.
+// Source:  CPython multiprocessing.Process. Differs: errors are statuses.
+class Process {
+ public:
+  using Options = ProcessOptions;
+
+  template <typename F, typename... Args>
+  requires(!std::is_same_v<std::decay_t<F>, Options> &&
+           !std::is_same_v<std::decay_t<F>, Process> &&
+           !std::is_same_v<std::decay_t<F>,
+                           ForkContext>) explicit Process(F&& function,
+                                                          Args&&... args)
+      : Process(Options(), std::forward<F>(function),
+                std::forward<Args>(args)...) {}
+
+  template <typename F, typename... Args>
+  Process(Options options, F&& function, Args&&... args)
+      : Process(std::move(options),
+                internal::MakeTravellingCall(std::forward<F>(function),
+                                             std::forward<Args>(args)...)) {}
+
+  // By fork only: the callable may have captures, and neither it nor the
+  // arguments need to travel.
+  template <typename F, typename... Args>
+  Process(ForkContext, F&& function, Args&&... args)
+      : Process(ForkOptions(),
+                internal::MakeCall<internal::InheritedCall>(
+                    std::forward<F>(function), std::forward<Args>(args)...)) {}
+
+  Process(Process&&) noexcept;
+  Process& operator=(Process&&) noexcept;
+  ~Process();
+
+  // Starts it, once. The arguments are sent and then dropped; after an error
+  // they are still there and Start() may be tried again.
+  //
+  // Errors:
+  //   kFailedPrecondition  started before; a daemon may not have children;
+  //                        mp::Init() was not called; the function lies in a
+  //                        library that the new process will not have.
+  //   kInvalidArgument     an argument that cannot be sent.
+  //   kResourceExhausted   no process, memory or descriptor left.
+  absl::Status Start();
+
+  // Waits until it has ended. May be called again.
+  //
+  // Errors:
+  //   kDeadlineExceeded    it still runs.
+  //   kFailedPrecondition  not started.
+  absl::Status Join(absl::Duration timeout = absl::InfiniteDuration());
+
+  // Whether it was started and has not ended yet.
+  bool IsAlive();
+
+  // Sends SIGTERM, SIGKILL, SIGINT. No-ops once it has ended. Its own children
+  // are not affected.
+  //
+  // Errors:
+  //   kFailedPrecondition  not started.
+  //   kUnimplemented       the start method is thread.
+  absl::Status Terminate();
+  absl::Status Kill();
+  absl::Status Interrupt();
+
+  // Lets go of a process that has ended or was not started. Everything but
+  // name() and daemon() fails from then on. May be called again.
+  //
+  // Errors:
+  //   kFailedPrecondition  it runs: call Join() first.
+  absl::Status Close();
+
+  const std::string& name() const;
+  bool daemon() const;
+  StartMethod start_method() const;
+
+  // Returns the process id, once it is started.
+  std::optional<pid_t> pid() const;
+
+  // Returns nullopt while it has not started or not ended; then 0 to 255, or
+  // -N if signal N killed it. Nullopt also if it has ended but a wait elsewhere
+  // in this program, such as waitpid(-1), took the exit code.
+  std::optional<int> exitcode();
+
+  // Returns a descriptor, not to be closed, that polls as readable once it has
+  // ended.
+  //
+  // Errors:
+  //   kFailedPrecondition  not started.
+  absl::StatusOr<int> sentinel() const;
+
+ private:
+  Process(Options options, std::unique_ptr<internal::Call> call);
+
+  static Options ForkOptions();
+  absl::Status Signal(absl::string_view operation, int signal);
+
+  std::unique_ptr<internal::ProcessState> state_;
+};
+
+}  // namespace mp
+
+#endif  // MP_PROCESS_PROCESS_H_

@@ -1,0 +1,511 @@
+#include "mp/process/process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "mp/base/deadline.h"
+#include "mp/base/fd.h"
+#include "mp/base/io.h"
+#include "mp/base/status_macros.h"
+#include "mp/process/bind.h"
+#include "mp/process/context.h"
+#include "mp/process/exit.h"
+#include "mp/process/fields.h"
+#include "mp/process/internal/identity.h"
+#include "mp/process/serializer.h"
+#include "mp/testing/leaks.h"
+#include "mp/testing/marker.h"
+#include "mp/testing/status_matchers.h"
+
+namespace mp {
+
+// A descriptor that travels, for what a child reports.
+struct Report {
+  std::shared_ptr<Fd> fd;
+};
+
+template <>
+struct Serializer<Report> {
+  static void Encode(const Report& report, Encoder& encoder) {
+    encoder.WriteHandle(report.fd->get());
+  }
+  static absl::StatusOr<Report> Decode(Decoder& decoder) {
+    MP_ASSIGN_OR_RETURN(Fd fd, decoder.ReadHandle());
+    return Report{std::make_shared<Fd>(std::move(fd))};
+  }
+};
+
+namespace {
+
+using ::mp::testing::IsOk;
+using ::mp::testing::IsOkAndHolds;
+using ::mp::testing::LeakCheck;
+using ::mp::testing::StatusIs;
+using ::testing::_;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Optional;
+
+constexpr absl::Duration kLong = absl::Seconds(60);
+
+// A pipe to read what a child says, to its end.
+class Listener {
+ public:
+  Listener() {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) std::abort();
+    reader_ = Fd(ends[0]);
+    report_.fd = std::make_shared<Fd>(ends[1]);
+  }
+  const Report& report() const { return report_; }
+
+  // Returns all that was said. Nobody else may hold the report by then.
+  std::string Hear() {
+    report_.fd->Close();
+    return ReadToEnd(reader_.get()).value_or("(unreadable)");
+  }
+
+ private:
+  Fd reader_;
+  Report report_;
+};
+
+Report Copy(const Fd& fd) { return {std::make_shared<Fd>(dup(fd.get()))}; }
+
+// Waits until somebody signals.
+void AwaitRelease(const Report& release) {
+  MP_CHECK_OK(WaitForFd(release.fd->get(), POLLIN, Deadline(kLong)));
+}
+
+void Say(const Report& report, absl::string_view text) {
+  MP_CHECK_OK(WriteAll(report.fd->get(), text));
+}
+
+// Runs a process to its end and returns its exit code.
+int ExitCodeOf(Process& process) {
+  MP_CHECK_OK(process.Start());
+  MP_CHECK_OK(process.Join(kLong));
+  return process.exitcode().value_or(-1000);
+}
+
+class ProcessTest : public ::testing::TestWithParam<StartMethod> {
+ protected:
+  ProcessOptions options() const { return {.context = GetParam()}; }
+  bool is_thread() const { return GetParam() == StartMethod::kThread; }
+
+  template <typename... Args>
+  int Run(Args&&... args) {
+    Process process(options(), std::forward<Args>(args)...);
+    return ExitCodeOf(process);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(
+    AllStartMethods, ProcessTest,
+    ::testing::Values(StartMethod::kForkServer, StartMethod::kFork,
+                      StartMethod::kSpawn, StartMethod::kThread),
+    [](const auto& info) { return std::string(StartMethodName(info.param)); });
+
+// The same without threads, which cannot be killed and share all with us.
+class RealProcessTest : public ProcessTest {};
+
+INSTANTIATE_TEST_SUITE_P(RealStartMethods, RealProcessTest,
+                         ::testing::Values(StartMethod::kForkServer,
+                                           StartMethod::kFork,
+                                           StartMethod::kSpawn),
+                         [](const auto& info) {
+                           return std::string(StartMethodName(info.param));
+                         });
+
+// The same without fork, which sends nothing and inherits everything.
+class SentProcessTest : public ProcessTest {};
+
+INSTANTIATE_TEST_SUITE_P(SendingStartMethods, SentProcessTest,
+                         ::testing::Values(StartMethod::kForkServer,
+                                           StartMethod::kSpawn,
+                                           StartMethod::kThread),
+                         [](const auto& info) {
+                           return std::string(StartMethodName(info.param));
+                         });
+
+// New processes that inherit only what they are given.
+class CleanProcessTest : public ProcessTest {};
+
+INSTANTIATE_TEST_SUITE_P(CleanStartMethods, CleanProcessTest,
+                         ::testing::Values(StartMethod::kForkServer,
+                                           StartMethod::kSpawn),
+                         [](const auto& info) {
+                           return std::string(StartMethodName(info.param));
+                         });
+
+TEST_P(ProcessTest, RunsAFunctionWithConvertedArguments) {
+  Listener listener;
+  void (*const greet)(const Report&, const std::string&, double) =
+      [](const Report& report, const std::string& name, double x) {
+        Say(report, absl::StrCat("hello ", name, " ", x));
+      };
+  EXPECT_EQ(Run(greet, listener.report(), "bob", 2), 0);
+  EXPECT_EQ(listener.Hear(), "hello bob 2");
+}
+
+struct Scale {
+  int factor = 1;
+  void operator()(const Report& report, int x) const {
+    Say(report, absl::StrCat(factor * x));
+  }
+  void Twice(const Report& report) const {
+    Say(report, absl::StrCat(2 * factor));
+  }
+  MP_FIELDS(factor)
+};
+
+TEST_P(ProcessTest, RunsEveryKindOfCallable) {
+  Listener listener;
+  const Report& report = listener.report();
+  EXPECT_EQ(Run([](const Report& report) { Say(report, "lambda "); }, report),
+            0);
+  EXPECT_EQ(Run([](const auto& report) { Say(report, "generic "); }, report),
+            0);
+  EXPECT_EQ(Run(Scale{3}, report, 2), 0);
+  EXPECT_EQ(Run(&Scale::Twice, Scale{4}, report), 0);
+  EXPECT_EQ(Run(Bind(Scale{5}, report), 2), 0);
+  EXPECT_EQ(listener.Hear(), "lambda generic 6810");
+}
+
+TEST_P(ProcessTest, SendsLargeArguments) {
+  const std::string large(5 << 20, 'x');
+  EXPECT_EQ(
+      Run([](const std::string& text) { Exit(text.size() == 5 << 20); }, large),
+      1);
+}
+
+TEST_P(ProcessTest, SendsManyDescriptors) {
+  Listener listener;
+  const std::vector<Report> reports(600, listener.report());
+  EXPECT_EQ(Run(
+                [](const std::vector<Report>& reports) {
+                  for (const Report& report : reports) Say(report, ".");
+                },
+                reports),
+            0);
+  EXPECT_EQ(listener.Hear(), std::string(600, '.'));
+}
+
+TEST_P(ProcessTest, ExitCodeIsThatOfExit) {
+  EXPECT_EQ(Run([] { Exit(7); }), 7);
+  EXPECT_EQ(Run([] { Exit(256); }), 0);
+  EXPECT_EQ(Run([] { Exit(-1); }), 255);
+}
+
+TEST_P(ProcessTest, ResultThatIsNoStatusIsIgnored) {
+  EXPECT_EQ(Run([] { return 5; }), 0);
+}
+
+TEST_P(ProcessTest, FailedStatusAndExceptionExitWith1) {
+  EXPECT_EQ(Run([] { return absl::NotFoundError("nothing there"); }), 1);
+  EXPECT_EQ(Run([] { return absl::StatusOr<int>(absl::AbortedError("x")); }),
+            1);
+  EXPECT_EQ(Run([] { throw std::runtime_error("thrown"); }), 1);
+  EXPECT_EQ(Run([] { throw 42; }), 1);
+  EXPECT_EQ(Run([] { return absl::OkStatus(); }), 0);
+}
+
+TEST_P(ProcessTest, HasALife) {
+  auto release = testing::Marker::Create();
+  ASSERT_THAT(release, IsOk());
+  Process process(options(), AwaitRelease, Copy(release->reader()));
+  EXPECT_EQ(process.pid(), std::nullopt);
+  EXPECT_EQ(process.exitcode(), std::nullopt);
+  EXPECT_FALSE(process.IsAlive());
+  EXPECT_THAT(process.Join(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                       HasSubstr("not started")));
+  EXPECT_THAT(process.sentinel(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, _));
+
+  ASSERT_THAT(process.Start(), IsOk());
+  EXPECT_TRUE(process.IsAlive());
+  EXPECT_EQ(process.exitcode(), std::nullopt);
+  EXPECT_EQ(is_thread(), process.pid() == getpid());
+  EXPECT_THAT(process.Join(absl::ZeroDuration()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, _));
+  EXPECT_THAT(process.Join(absl::Seconds(-1)),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, _));
+  EXPECT_THAT(process.Start(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                        HasSubstr("before")));
+  EXPECT_THAT(process.Close(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                        HasSubstr("Join")));
+
+  ASSERT_THAT(release->Signal(), IsOk());
+  ASSERT_THAT(process.Join(kLong), IsOk());
+  EXPECT_THAT(process.Join(kLong), IsOk());
+  EXPECT_FALSE(process.IsAlive());
+  EXPECT_THAT(process.exitcode(), Optional(0));
+  EXPECT_THAT(process.Close(), IsOk());
+  EXPECT_THAT(process.Close(), IsOk());
+  EXPECT_THAT(process.Join(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                       HasSubstr("closed")));
+}
+
+TEST_P(ProcessTest, SentinelBecomesReadableAtTheEnd) {
+  Process process(options(), [] {});
+  ASSERT_THAT(process.Start(), IsOk());
+  ASSERT_THAT(process.sentinel(), IsOk());
+  EXPECT_THAT(WaitForFd(*process.sentinel(), POLLIN, Deadline(kLong)),
+              IsOkAndHolds(true));
+  EXPECT_THAT(process.exitcode(), Optional(0));
+}
+
+TEST_P(ProcessTest, KnowsItsNameAndWhetherItIsADaemon) {
+  Listener listener;
+  const auto say = [](const Report& report) {
+    const internal::Identity& me = internal::CurrentIdentity();
+    Say(report, absl::StrCat(me.name, me.daemon ? " daemon" : ""));
+  };
+  ProcessOptions named = options();
+  named.name = "reader";
+  named.daemon = true;
+  Process process(std::move(named), say, listener.report());
+  EXPECT_EQ(process.name(), "reader");
+  EXPECT_EQ(ExitCodeOf(process), 0);
+  EXPECT_EQ(listener.Hear(), "reader daemon");
+}
+
+TEST_P(ProcessTest, DaemonMayNotHaveChildren) {
+  ProcessOptions daemon = options();
+  daemon.daemon = true;
+  Process process(std::move(daemon), [] {
+    Process child({.context = StartMethod::kFork}, [] {});
+    const absl::Status status = child.Start();
+    Exit(absl::IsFailedPrecondition(status) ? 17 : 1);
+  });
+  EXPECT_EQ(ExitCodeOf(process), 17);
+}
+
+void Descend(int levels, StartMethod method, const Report& report) {
+  Say(report, absl::StrCat(levels));
+  if (levels == 0) return;
+  Process child({.context = method}, Descend, levels - 1, method, report);
+  MP_CHECK_OK(child.Start());
+  MP_CHECK_OK(child.Join(kLong));
+  if (child.exitcode() != 0) Exit(1);
+}
+
+TEST_P(ProcessTest, ProcessesStartProcesses) {
+  Listener listener;
+  EXPECT_EQ(Run(Descend, 3, GetParam(), listener.report()), 0);
+  EXPECT_EQ(listener.Hear(), "3210");
+}
+
+TEST_P(ProcessTest, AHundredLeaveNothingBehind) {
+  Run([] {});  // a fork server may start, and stays
+  LeakCheck leak_check;
+  std::vector<Process> processes;
+  for (int i = 0; i < 100; ++i) {
+    processes.emplace_back(
+        options(), [](int code) { Exit(code); }, i);
+    ASSERT_THAT(processes.back().Start(), IsOk());
+  }
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_THAT(processes[i].Join(kLong), IsOk());
+    EXPECT_THAT(processes[i].exitcode(), Optional(i));
+  }
+}
+
+TEST_P(SentProcessTest, FailedStartLeavesNothingBehindAndCanBeRepeated) {
+  Run([] {});
+  LeakCheck leak_check;
+  Listener listener;
+  Report closed = {std::make_shared<Fd>()};
+  Process process(
+      options(), [](const Report& report) { Say(report, "late"); }, closed);
+  EXPECT_THAT(process.Start(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("Process::Start"), HasSubstr("fd"))));
+  *closed.fd = Fd(dup(listener.report().fd->get()));
+  EXPECT_EQ(ExitCodeOf(process), 0);
+  closed.fd->Close();
+  process.Close().IgnoreError();
+  EXPECT_EQ(listener.Hear(), "late");
+}
+
+TEST_P(SentProcessTest, WorksFromSeveralThreadsAtOnce) {
+  std::vector<std::thread> threads;
+  std::atomic<int> right{0};
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back(
+        [&, i] { right += Run([](int code) { Exit(code); }, i) == i ? 1 : 0; });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, 8);
+}
+
+TEST_P(ProcessTest, ManyThreadsMayJoinOneProcess) {
+  auto release = testing::Marker::Create();
+  ASSERT_THAT(release, IsOk());
+  Process process(
+      options(),
+      [](const Report& release) {
+        AwaitRelease(release);
+        Exit(9);
+      },
+      Copy(release->reader()));
+  ASSERT_THAT(process.Start(), IsOk());
+  std::vector<std::thread> threads;
+  std::atomic<int> right{0};
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] {
+      right += process.Join(kLong).ok() && process.exitcode() == 9 ? 1 : 0;
+    });
+  }
+  ASSERT_THAT(release->Signal(), IsOk());
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, 8);
+}
+
+TEST_P(RealProcessTest, SignalsEndItWithAMinusCode) {
+  const auto sleep = [] {
+    while (true) pause();
+  };
+  Process terminated(options(), sleep);
+  ASSERT_THAT(terminated.Start(), IsOk());
+  EXPECT_THAT(terminated.Terminate(), IsOk());
+  EXPECT_THAT(terminated.Join(kLong), IsOk());
+  EXPECT_THAT(terminated.exitcode(), Optional(-SIGTERM));
+  EXPECT_THAT(terminated.Terminate(), IsOk());
+
+  Process killed(options(), sleep);
+  ASSERT_THAT(killed.Start(), IsOk());
+  EXPECT_THAT(killed.Kill(), IsOk());
+  EXPECT_THAT(killed.Join(kLong), IsOk());
+  EXPECT_THAT(killed.exitcode(), Optional(-SIGKILL));
+}
+
+TEST_P(RealProcessTest, HasTheCallersDirectoryAndEnvironment) {
+  Run([] {});  // a fork server starts before they change
+  const auto before = std::filesystem::current_path();
+  ASSERT_EQ(chdir("/proc"), 0);
+  setenv("MP_TEST_VARIABLE", "of the caller", 1);
+  Listener listener;
+  EXPECT_EQ(Run(
+                [](const Report& report) {
+                  const char* const value = getenv("MP_TEST_VARIABLE");
+                  Say(report,
+                      absl::StrCat(std::filesystem::current_path().native(),
+                                   " ", value == nullptr ? "" : value));
+                },
+                listener.report()),
+            0);
+  unsetenv("MP_TEST_VARIABLE");
+  ASSERT_EQ(chdir(before.c_str()), 0);
+  EXPECT_EQ(listener.Hear(), "/proc of the caller");
+}
+
+TEST_P(RealProcessTest, WritesToTheCallersStdout) {
+  Run([] {});  // a fork server starts before it changes
+  Listener listener;
+  const Fd stdout_before(dup(STDOUT_FILENO));
+  std::cout.flush();
+  ASSERT_GE(dup2(listener.report().fd->get(), STDOUT_FILENO), 0);
+  const int code = Run([] { std::cout << "redirected"; });
+  ASSERT_GE(dup2(stdout_before.get(), STDOUT_FILENO), 0);
+  EXPECT_EQ(code, 0);
+  EXPECT_EQ(listener.Hear(), "redirected");
+}
+
+TEST_P(RealProcessTest, StdinIsEmpty) {
+  EXPECT_EQ(Run([] {
+              char byte;
+              Exit(read(STDIN_FILENO, &byte, 1) == 0 ? 21 : 1);
+            }),
+            21);
+}
+
+TEST_P(CleanProcessTest, InheritsNoOtherDescriptors) {
+  const Fd stray(fcntl(STDERR_FILENO, F_DUPFD, 100));
+  EXPECT_EQ(Run([](int stray) { Exit(fcntl(stray, F_GETFD) < 0 ? 22 : 1); },
+                stray.get()),
+            22);
+}
+
+TEST_P(CleanProcessTest, DescriptorsDoNotGrowWithSiblings) {
+  const auto count = [] {
+    Exit(static_cast<int>(testing::ResourceSnapshot::Take().fds().size()));
+  };
+  const int alone = Run(count);
+  std::vector<Process> siblings;
+  for (int i = 0; i < 10; ++i) {
+    siblings.emplace_back(options(), [] { pause(); });
+    ASSERT_THAT(siblings.back().Start(), IsOk());
+  }
+  EXPECT_EQ(Run(count), alone);
+  for (Process& sibling : siblings) {
+    EXPECT_THAT(sibling.Kill(), IsOk());
+    EXPECT_THAT(sibling.Join(kLong), IsOk());
+  }
+}
+
+TEST(ProcessForkTest, InheritsDescriptors) {
+  const Fd stray(fcntl(STDERR_FILENO, F_DUPFD, 100));
+  Process process(
+      {.context = StartMethod::kFork},
+      [](int stray) { Exit(fcntl(stray, F_GETFD) == 0 ? 22 : 1); },
+      stray.get());
+  EXPECT_EQ(ExitCodeOf(process), 22);
+}
+
+TEST(ProcessForkTest, ForkContextTakesAnyCallable) {
+  Listener listener;
+  const std::string text = "captured by reference";
+  const Report* const pointer = &listener.report();
+  Process process(ForkContext(), [&] { Say(*pointer, text); });
+  EXPECT_EQ(ExitCodeOf(process), 0);
+  EXPECT_EQ(listener.Hear(), text);
+}
+
+TEST(ProcessThreadTest, CannotBeKilled) {
+  auto release = testing::Marker::Create();
+  ASSERT_THAT(release, IsOk());
+  Process process({.context = StartMethod::kThread}, AwaitRelease,
+                  Copy(release->reader()));
+  ASSERT_THAT(process.Start(), IsOk());
+  EXPECT_THAT(process.Kill(), StatusIs(absl::StatusCode::kUnimplemented, _));
+  ASSERT_THAT(release->Signal(), IsOk());
+  EXPECT_THAT(process.Join(kLong), IsOk());
+}
+
+TEST(ProcessThreadTest, SharesArgumentsOnRequest) {
+  static int called = 0;
+  Process copy(
+      {.context = StartMethod::kThread},
+      [](const Report& report) { called = report.fd->get(); },
+      Report{std::make_shared<Fd>(dup(0))});
+  EXPECT_EQ(ExitCodeOf(copy), 0);
+  const Report report = {std::make_shared<Fd>(dup(0))};
+  EXPECT_NE(called, report.fd->get());
+  Process shared(
+      {.context = StartMethod::kThread, .share_arguments = true},
+      [](const Report& report) { called = report.fd->get(); }, report);
+  EXPECT_EQ(ExitCodeOf(shared), 0);
+  EXPECT_EQ(called, report.fd->get());
+}
+
+}  // namespace
+}  // namespace mp
