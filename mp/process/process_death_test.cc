@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,6 +30,7 @@ using ::mp::internal::ForkServer;
 using ::mp::testing::IsOk;
 using ::mp::testing::LeakCheck;
 using ::mp::testing::StatusIs;
+using ::testing::_;
 using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
@@ -92,6 +94,47 @@ TEST_P(ProcessDeathTest, ExitCodeIsUnknownIfAnotherWaitTookIt) {
   EXPECT_EQ(process.exitcode(), is_ours ? std::nullopt : std::optional<int>(5));
   EXPECT_FALSE(process.IsAlive());
   EXPECT_THAT(process.Kill(), IsOk());
+}
+
+// Lets this process open `more` descriptors, for the scope.
+class DescriptorLimit {
+ public:
+  explicit DescriptorLimit(int more) {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    const int next = dup(STDERR_FILENO);  // the lowest that is free
+    close(next);
+    rlimit limit = before_;
+    limit.rlim_cur = next + more;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  ~DescriptorLimit() { setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_;
+};
+
+TEST_P(ProcessDeathTest, WithoutDescriptorsAStartFailsAndLeavesNothing) {
+  ForkServer::Get().Stop();
+  LeakCheck leak_check;
+  bool started = false;
+  for (int more = 0; !started; ++more) {
+    Process process({.context = GetParam()}, [] { Exit(6); });
+    absl::Status status;
+    {
+      const DescriptorLimit limit(more);
+      status = process.Start();
+    }
+    started = status.ok();
+    if (!started) {
+      EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, _));
+      ForkServer::Get().Stop();  // it has the limit that it was started with
+      ASSERT_THAT(process.Start(), IsOk()) << "after " << status;
+    }
+    ASSERT_THAT(process.Join(kLong), IsOk());
+    EXPECT_THAT(process.exitcode(), Optional(6));
+    // So that the next round has to start it again.
+    ForkServer::Get().Stop();
+  }
 }
 
 TEST(ForkServerDeathTest, NextStartFindsANewServer) {

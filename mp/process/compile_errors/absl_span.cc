@@ -1,8 +1,8 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 void Work(absl::Span<const int>) {}
 
-int main() { mp::internal::MakeTravellingCall(Work, std::vector<int>{1, 2}); }
+int main() { mp::Process p(Work, std::vector<int>{1, 2}); }

@@ -1,6 +1,6 @@
 #include "absl/strings/string_view.h"
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 void Work(absl::string_view) {}
 
-int main() { mp::internal::MakeTravellingCall(Work, "text"); }
+int main() { mp::Process p(Work, "text"); }

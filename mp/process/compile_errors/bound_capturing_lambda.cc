@@ -1,8 +1,7 @@
 #include "mp/process/bind.h"
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 int main() {
   int number = 1;
-  mp::internal::MakeTravellingCall(
-      mp::Bind([number](int more) { return number + more; }, 2));
+  mp::Process p(mp::Bind([number](int more) { return number + more; }, 2));
 }

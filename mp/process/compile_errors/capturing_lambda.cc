@@ -1,6 +1,6 @@
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 int main() {
   int number = 1;
-  mp::internal::MakeTravellingCall([number] { return number; });
+  mp::Process p([number] { return number; });
 }

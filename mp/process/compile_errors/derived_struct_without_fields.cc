@@ -1,4 +1,5 @@
-#include "mp/process/internal/call.h"
+#include "mp/process/fields.h"
+#include "mp/process/process.h"
 
 struct Point {
   int x = 0;
@@ -11,4 +12,4 @@ struct Pixel : Point {
 
 void Work(const Pixel&) {}
 
-int main() { mp::internal::MakeTravellingCall(Work, Pixel()); }
+int main() { mp::Process p(Work, Pixel()); }

@@ -1,7 +1,7 @@
 #include <vector>
 
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 void Work(const std::vector<int>&) {}
 
-int main() { mp::internal::MakeTravellingCall(Work, 1000); }
+int main() { mp::Process p(Work, 1000); }

@@ -1,5 +1,6 @@
 #include "absl/strings/string_view.h"
-#include "mp/process/internal/call.h"
+#include "mp/process/fields.h"
+#include "mp/process/process.h"
 
 struct Job {
   absl::string_view path;
@@ -8,4 +9,4 @@ struct Job {
 
 void Work(const Job&) {}
 
-int main() { mp::internal::MakeTravellingCall(Work, Job()); }
+int main() { mp::Process p(Work, Job()); }

@@ -1,8 +1,8 @@
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 void Work(int*) {}
 
 int main() {
   int number = 1;
-  mp::internal::MakeTravellingCall(Work, &number);
+  mp::Process p(Work, &number);
 }

@@ -2,11 +2,8 @@
 #include <string>
 #include <vector>
 
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 void Work(const std::map<std::string, std::vector<int*>>&) {}
 
-int main() {
-  mp::internal::MakeTravellingCall(Work,
-                                   std::map<std::string, std::vector<int*>>());
-}
+int main() { mp::Process p(Work, std::map<std::string, std::vector<int*>>()); }

@@ -1,9 +1,8 @@
 #include <functional>
 
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 int main() {
   int number = 1;
-  mp::internal::MakeTravellingCall([](auto n) { return n + 1; },
-                                   std::ref(number));
+  mp::Process p([](auto n) { return n + 1; }, std::ref(number));
 }

@@ -1,7 +1,7 @@
 #include <memory>
 
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 void Work(std::shared_ptr<int>) {}
 
-int main() { mp::internal::MakeTravellingCall(Work, std::make_shared<int>(1)); }
+int main() { mp::Process p(Work, std::make_shared<int>(1)); }

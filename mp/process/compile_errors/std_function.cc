@@ -1,7 +1,7 @@
 #include <functional>
 
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 int main() {
-  mp::internal::MakeTravellingCall(std::function<void()>([] {}));
+  mp::Process p(std::function<void()>([] {}));
 }

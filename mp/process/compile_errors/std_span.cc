@@ -1,8 +1,8 @@
 #include <span>
 #include <vector>
 
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 void Work(std::span<const int>) {}
 
-int main() { mp::internal::MakeTravellingCall(Work, std::vector<int>{1, 2}); }
+int main() { mp::Process p(Work, std::vector<int>{1, 2}); }

@@ -1,7 +1,7 @@
 #include <string_view>
 
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 void Work(std::string_view) {}
 
-int main() { mp::internal::MakeTravellingCall(Work, "text"); }
+int main() { mp::Process p(Work, "text"); }

@@ -1,4 +1,5 @@
-#include "mp/process/internal/call.h"
+#include "mp/process/fields.h"
+#include "mp/process/process.h"
 
 struct Point {
   explicit Point(int at) : x(at) {}
@@ -8,4 +9,4 @@ struct Point {
 
 void Work(const Point&) {}
 
-int main() { mp::internal::MakeTravellingCall(Work, Point(1)); }
+int main() { mp::Process p(Work, Point(1)); }

@@ -1,4 +1,4 @@
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 struct Point {
   int x;
@@ -7,4 +7,4 @@ struct Point {
 
 void Work(Point) {}
 
-int main() { mp::internal::MakeTravellingCall(Work, Point{1, 2}); }
+int main() { mp::Process p(Work, Point{1, 2}); }

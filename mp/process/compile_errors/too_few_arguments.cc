@@ -1,5 +1,5 @@
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 void Work(int, int) {}
 
-int main() { mp::internal::MakeTravellingCall(Work, 1); }
+int main() { mp::Process p(Work, 1); }

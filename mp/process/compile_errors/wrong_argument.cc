@@ -1,5 +1,5 @@
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 void Work(int) {}
 
-int main() { mp::internal::MakeTravellingCall(Work, "text"); }
+int main() { mp::Process p(Work, "text"); }

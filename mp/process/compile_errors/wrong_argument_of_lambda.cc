@@ -1,8 +1,7 @@
 #include <string>
 
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 int main() {
-  mp::internal::MakeTravellingCall([](auto n) -> decltype(n + 1) { return 0; },
-                                   std::string());
+  mp::Process p([](auto n) -> decltype(n + 1) { return 0; }, std::string());
 }

@@ -1,6 +1,6 @@
 #include "mp/process/bind.h"
-#include "mp/process/internal/call.h"
+#include "mp/process/process.h"
 
 void Work(int, int) {}
 
-int main() { mp::internal::MakeTravellingCall(mp::Bind(Work, "text"), 1); }
+int main() { mp::Process p(mp::Bind(Work, "text"), 1); }

@@ -32,7 +32,7 @@ class Children {
   void FinishAll();
 
   // In a forked child: these are the children of somebody else.
-  void Forget();
+  void Forget() ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
  private:
   struct Entry {

@@ -97,8 +97,12 @@ absl::StatusOr<ForkServer::Started> ForkServer::StartChild() {
   absl::StatusOr<Started> started = ServerIsGone();
   for (int i = 0; i < kAttempts && absl::IsUnavailable(started.status()); ++i) {
     const absl::Status running = EnsureRunning();
-    started = running.ok() ? TryStart() : absl::StatusOr<Started>(running);
-    if (absl::IsUnavailable(started.status())) Kill();
+    if (running.ok()) {
+      started = TryStart();
+    } else {
+      Kill();  // whatever there is of it
+      started = running;
+    }
   }
   return started;
 }
@@ -170,34 +174,34 @@ absl::StatusOr<ForkServer::Started> ForkServer::TryStart() {
   absl::StatusOr<FrameReader::Frame> frame = Ask(bytes, fds);
   sockets.second.Close();
   exit_pipe.writer.Close();
-  if (absl::IsUnavailable(frame.status())) {
-    return AdoptOrphan(std::move(started));
-  }
-  MP_RETURN_IF_ERROR(frame.status());
+  if (!frame.ok()) return AdoptOrphan(std::move(started), frame.status());
   MP_ASSIGN_OR_RETURN(ForkReply reply,
                       FromBytes<ForkReply>(std::move(frame->bytes)));
   MP_RETURN_IF_ERROR(reply.error);
-  if (frame->fds.empty()) return ServerIsGone();
+  if (frame->fds.empty()) {
+    return AdoptOrphan(std::move(started), ServerIsGone());
+  }
   started.child = std::make_shared<ProcessChild>(
       reply.pid, std::move(frame->fds[0]), std::move(exit_pipe.reader));
   return started;
 }
 
-// The server died on the way. If the child was made by then it is ours.
-absl::StatusOr<ForkServer::Started> ForkServer::AdoptOrphan(Started started) {
+// There was no answer, maybe because the server died on the way. If the child
+// was made by then it is ours; otherwise returns `error`.
+absl::StatusOr<ForkServer::Started> ForkServer::AdoptOrphan(
+    Started started, const absl::Status& error) {
   const ForkServerMode mode = mode_;
-  ForkLedger* const ledger = ledger_;
-  ledger_ = nullptr;  // Kill() would unmap it
+  ForkLedger* const ledger = std::exchange(ledger_, nullptr);
   Kill();
   const pid_t pid = ledger->child;
   munmap(ledger, kForkLedgerBytes);
   // A child of the server's own finds nobody at its socket, and exits.
-  if (pid == 0 || mode != ForkServerMode::kClientsChildren) {
-    return ServerIsGone();
-  }
+  if (pid == 0 || mode != ForkServerMode::kClientsChildren) return error;
   absl::StatusOr<Fd> pidfd = OpenPidfd(pid);
-  if (absl::IsNotFound(pidfd.status())) return ServerIsGone();
-  MP_RETURN_IF_ERROR(pidfd.status());
+  if (!pidfd.ok()) {
+    if (!absl::IsNotFound(pidfd.status())) AbandonChild(pid);
+    return absl::IsNotFound(pidfd.status()) ? error : pidfd.status();
+  }
   started.child = std::make_shared<ProcessChild>(pid, *std::move(pidfd));
   return started;
 }

@@ -49,13 +49,14 @@ class ForkServer {
   void Stop();
 
   // In a forked child: the server is somebody else's.
-  void Forget();
+  void Forget() ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
  private:
   absl::Status EnsureRunning() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Greet(const Fd& ledger) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Started> TryStart() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<Started> AdoptOrphan(Started started)
+  absl::StatusOr<Started> AdoptOrphan(Started started,
+                                      const absl::Status& error)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<FrameReader::Frame> Ask(const std::string& bytes,
                                          absl::Span<const int> fds)
