@@ -21,6 +21,7 @@
 #include "mp/process/internal/child.h"
 #include "mp/process/internal/children.h"
 #include "mp/process/internal/identity.h"
+#include "mp/process/internal/parent_link.h"
 #include "mp/process/internal/process_exit.h"
 #include "mp/process/internal/process_state.h"
 #include "mp/process/internal/start.h"
@@ -55,16 +56,16 @@ absl::Status CheckStarted(absl::string_view operation,
 }
 
 internal::StartResult StartBy(StartMethod method,
-                              const internal::StartRequest& request) {
+                              internal::StartRequest request) {
   switch (method) {
     case StartMethod::kForkServer:
-      return internal::StartForkServer(request);
+      return internal::StartForkServer(std::move(request));
     case StartMethod::kFork:
-      return internal::StartFork(request);
+      return internal::StartFork(std::move(request));
     case StartMethod::kSpawn:
-      return internal::StartSpawn(request);
+      return internal::StartSpawn(std::move(request));
     case StartMethod::kThread:
-      return internal::StartThread(request);
+      return internal::StartThread(std::move(request));
   }
   return absl::InvalidArgumentError("there is no such start method");
 }
@@ -73,6 +74,16 @@ absl::Status Wait(internal::Child& child, absl::Duration timeout) {
   MP_RETURN_IF_ERROR(child.Wait(Deadline(timeout)));
   internal::Children::Get().Remove(child);
   return absl::OkStatus();
+}
+
+internal::StartResult StartNow(ProcessState& state, StartMethod method) {
+  MP_ASSIGN_OR_RETURN(
+      internal::ParentLink parent,
+      internal::LinkToThisProcess(/*with_life_line=*/state.daemon));
+  return StartBy(method, {{state.name, state.path, state.daemon, method},
+                          std::move(parent),
+                          state.share_arguments,
+                          state.call});
 }
 
 bool HasEnded(internal::Child& child) {
@@ -117,16 +128,13 @@ absl::Status Process::Start() {
   internal::FinishChildrenAtExit();
   internal::Children::Get().ReapEnded();
   const StartMethod method = state_->context.start_method();
-  internal::StartResult child =
-      StartBy(method, {{state_->name, state_->path, state_->daemon, method},
-                       state_->share_arguments,
-                       state_->call});
+  internal::StartResult child = StartNow(*state_, method);
   if (!child.ok()) {
     return absl::Status(child.status().code(),
                         absl::StrCat("Process::Start(\"", state_->name,
                                      "\"): ", child.status().message()));
   }
-  internal::Children::Get().Add(*child, state_->daemon);
+  internal::Children::Get().Add({*child, state_->name, state_->daemon, method});
   state_->child = *std::move(child);
   state_->started_by = method;
   state_->call.reset();

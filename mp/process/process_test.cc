@@ -30,31 +30,20 @@
 #include "mp/process/exit.h"
 #include "mp/process/fields.h"
 #include "mp/process/internal/identity.h"
+#include "mp/process/internal/report.h"
 #include "mp/process/serializer.h"
 #include "mp/testing/leaks.h"
 #include "mp/testing/marker.h"
 #include "mp/testing/status_matchers.h"
 
 namespace mp {
-
-// A descriptor that travels, for what a child reports.
-struct Report {
-  std::shared_ptr<Fd> fd;
-};
-
-template <>
-struct Serializer<Report> {
-  static void Encode(const Report& report, Encoder& encoder) {
-    encoder.WriteHandle(report.fd->get());
-  }
-  static absl::StatusOr<Report> Decode(Decoder& decoder) {
-    MP_ASSIGN_OR_RETURN(Fd fd, decoder.ReadHandle());
-    return Report{std::make_shared<Fd>(std::move(fd))};
-  }
-};
-
 namespace {
 
+using ::mp::internal::AwaitRelease;
+using ::mp::internal::Copy;
+using ::mp::internal::Listener;
+using ::mp::internal::Report;
+using ::mp::internal::Say;
 using ::mp::testing::IsOk;
 using ::mp::testing::IsOkAndHolds;
 using ::mp::testing::LeakCheck;
@@ -65,39 +54,6 @@ using ::testing::HasSubstr;
 using ::testing::Optional;
 
 constexpr absl::Duration kLong = absl::Seconds(60);
-
-// A pipe to read what a child says, to its end.
-class Listener {
- public:
-  Listener() {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) std::abort();
-    reader_ = Fd(ends[0]);
-    report_.fd = std::make_shared<Fd>(ends[1]);
-  }
-  const Report& report() const { return report_; }
-
-  // Returns all that was said. Nobody else may hold the report by then.
-  std::string Hear() {
-    report_.fd->Close();
-    return ReadToEnd(reader_.get()).value_or("(unreadable)");
-  }
-
- private:
-  Fd reader_;
-  Report report_;
-};
-
-Report Copy(const Fd& fd) { return {std::make_shared<Fd>(dup(fd.get()))}; }
-
-// Waits until somebody signals.
-void AwaitRelease(const Report& release) {
-  MP_CHECK_OK(WaitForFd(release.fd->get(), POLLIN, Deadline(kLong)));
-}
-
-void Say(const Report& report, absl::string_view text) {
-  MP_CHECK_OK(WriteAll(report.fd->get(), text));
-}
 
 // Runs a process to its end and returns its exit code.
 int ExitCodeOf(Process& process) {

@@ -25,6 +25,7 @@
 #include "mp/process/encoder.h"
 #include "mp/process/internal/call.h"
 #include "mp/process/internal/identity.h"
+#include "mp/process/internal/parent_link.h"
 #include "mp/process/internal/runner.h"
 #include "mp/process/parcel.h"
 #include "mp/process/serializer.h"
@@ -109,6 +110,8 @@ absl::StatusOr<std::unique_ptr<Call>> Boot(Fd socket, const ChildSetup& setup) {
   MP_RETURN_IF_ERROR(CheckFormat(decoder));
   MP_ASSIGN_OR_RETURN(Identity identity, ReadIdentity(decoder));
   BecomeProcess(std::move(identity));
+  MP_ASSIGN_OR_RETURN(ParentLink parent, ReadParentLink(decoder));
+  AttachToParent(std::move(parent));
   MP_ASSIGN_OR_RETURN(auto environment,
                       decoder.Read<std::optional<std::vector<std::string>>>());
   if (environment.has_value()) SetEnvironment(*std::move(environment));
@@ -124,6 +127,7 @@ absl::StatusOr<Parcel> EncodeBoot(const BootMessage& message,
   Encoder encoder(Encoder::Receiver::kNewProcess);
   encoder.WriteString(FormatName());
   WriteIdentity(message.identity, encoder);
+  WriteParentLink(message.parent, encoder);
   encoder.Write(message.environment);
   call.Encode(encoder);
   return std::move(encoder).Finish();

@@ -11,6 +11,7 @@
 #include "mp/base/fd.h"
 #include "mp/process/internal/call.h"
 #include "mp/process/internal/identity.h"
+#include "mp/process/internal/parent_link.h"
 #include "mp/process/parcel.h"
 
 // What a new process is told, over a Unix socket whose other end it inherits.
@@ -19,6 +20,7 @@ namespace mp::internal {
 // Everything that a process needs to begin.
 struct BootMessage {
   Identity identity;
+  ParentLink parent;
   // "NAME=VALUE" as the caller has them now, for a process that does not get
   // them by exec.
   std::optional<std::vector<std::string>> environment;

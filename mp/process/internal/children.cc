@@ -20,9 +20,9 @@ Children& Children::Get() {
   return children;
 }
 
-void Children::Add(std::shared_ptr<Child> child, bool daemon) {
+void Children::Add(Entry entry) {
   absl::MutexLock lock(&mutex_);
-  entries_.push_back({std::move(child), daemon});
+  entries_.push_back(std::move(entry));
 }
 
 void Children::Remove(const Child& child) {
@@ -41,6 +41,12 @@ void Children::ReapEnded() {
   };
   entries_.erase(std::remove_if(entries_.begin(), entries_.end(), ended),
                  entries_.end());
+}
+
+std::vector<Children::Entry> Children::Active() {
+  ReapEnded();
+  absl::MutexLock lock(&mutex_);
+  return entries_;
 }
 
 void Children::FinishAll() {

@@ -2,10 +2,12 @@
 #define MP_PROCESS_INTERNAL_CHILDREN_H_
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "mp/process/context.h"
 #include "mp/process/internal/child.h"
 
 namespace mp::internal {
@@ -18,14 +20,24 @@ class Children {
  public:
   static Children& Get();
 
+  struct Entry {
+    std::shared_ptr<Child> child;
+    std::string name;
+    bool daemon;
+    StartMethod started_by;
+  };
+
   // Takes note of a child that has been started.
-  void Add(std::shared_ptr<Child> child, bool daemon);
+  void Add(Entry entry);
 
   // Forgets one that has ended.
   void Remove(const Child& child);
 
   // Reaps those that have ended, as CPython does whenever it starts another.
   void ReapEnded();
+
+  // The same; returns the others.
+  std::vector<Entry> Active();
 
   // Terminates daemons, then waits for all. Runs at exit.
   // Source: CPython multiprocessing.util._exit_function().
@@ -35,11 +47,6 @@ class Children {
   void Forget() ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
  private:
-  struct Entry {
-    std::shared_ptr<Child> child;
-    bool daemon;
-  };
-
   absl::Mutex mutex_;
   std::vector<Entry> entries_ ABSL_GUARDED_BY(mutex_);
 };

@@ -7,6 +7,7 @@
 #include "mp/process/internal/call.h"
 #include "mp/process/internal/child.h"
 #include "mp/process/internal/identity.h"
+#include "mp/process/internal/parent_link.h"
 
 // One function, and one file, for each start method.
 namespace mp::internal {
@@ -14,6 +15,7 @@ namespace mp::internal {
 // What is to be started.
 struct StartRequest {
   Identity identity;
+  ParentLink parent;
   // For a thread: run the call itself, not a copy that has been sent.
   bool share_arguments;
   // Taken, if at all, only by a start that succeeds.
@@ -22,10 +24,10 @@ struct StartRequest {
 
 using StartResult = absl::StatusOr<std::shared_ptr<Child>>;
 
-StartResult StartSpawn(const StartRequest& request);
-StartResult StartFork(const StartRequest& request);
-StartResult StartForkServer(const StartRequest& request);
-StartResult StartThread(const StartRequest& request);
+StartResult StartSpawn(StartRequest request);
+StartResult StartFork(StartRequest request);
+StartResult StartForkServer(StartRequest request);
+StartResult StartThread(StartRequest request);
 
 }  // namespace mp::internal
 

@@ -14,6 +14,7 @@
 #include "mp/process/internal/children.h"
 #include "mp/process/internal/fork_server.h"
 #include "mp/process/internal/identity.h"
+#include "mp/process/internal/parent_link.h"
 #include "mp/process/internal/process_exit.h"
 #include "mp/process/internal/runner.h"
 #include "mp/process/internal/start.h"
@@ -21,17 +22,19 @@
 namespace mp::internal {
 namespace {
 
-[[noreturn]] void RunForkedChild(const StartRequest& request) {
+[[noreturn]] void RunForkedChild(StartRequest& request) {
   Children::Get().Forget();
   ForkServer::Get().Forget();
-  BecomeProcess(request.identity);
+  ForgetLifeLine();
+  BecomeProcess(std::move(request.identity));
+  AttachToParent(std::move(request.parent));
   DetachStdin();
   ExitForked(RunCall(*request.call));
 }
 
 }  // namespace
 
-StartResult StartFork(const StartRequest& request) {
+StartResult StartFork(StartRequest request) {
   FlushStdio();  // or the child would write the same text again
   const pid_t pid = fork();
   if (pid < 0) return ErrnoStatus(errno, "fork");

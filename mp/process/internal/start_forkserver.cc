@@ -16,15 +16,16 @@
 
 namespace mp::internal {
 
-StartResult StartForkServer(const StartRequest& request) {
+StartResult StartForkServer(StartRequest request) {
   MP_RETURN_IF_ERROR(CheckSelfIsKnown());
   std::vector<std::string> environment;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
     environment.emplace_back(*entry);
   }
-  MP_ASSIGN_OR_RETURN(
-      Parcel parcel,
-      EncodeBoot({request.identity, std::move(environment)}, *request.call));
+  MP_ASSIGN_OR_RETURN(Parcel parcel, EncodeBoot({std::move(request.identity),
+                                                 std::move(request.parent),
+                                                 std::move(environment)},
+                                                *request.call));
   MP_ASSIGN_OR_RETURN(ForkServer::Started started,
                       ForkServer::Get().StartChild());
   const absl::Status sent =

@@ -14,12 +14,13 @@
 
 namespace mp::internal {
 
-StartResult StartSpawn(const StartRequest& request) {
+StartResult StartSpawn(StartRequest request) {
   MP_RETURN_IF_ERROR(CheckSelfIsKnown());
   // Whatever cannot travel fails here, before anything is executed.
-  MP_ASSIGN_OR_RETURN(
-      Parcel parcel,
-      EncodeBoot({request.identity, std::nullopt}, *request.call));
+  MP_ASSIGN_OR_RETURN(Parcel parcel,
+                      EncodeBoot({std::move(request.identity),
+                                  std::move(request.parent), std::nullopt},
+                                 *request.call));
   MP_ASSIGN_OR_RETURN(SocketPair sockets, CreateSocketPair());
   MP_ASSIGN_OR_RETURN(ExecutedProcess process,
                       ExecuteSelf(Role::kChild, sockets.second.get()));

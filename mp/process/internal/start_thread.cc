@@ -112,7 +112,7 @@ absl::StatusOr<Parcel> EncodeCall(const Call& call) {
 
 }  // namespace
 
-StartResult StartThread(const StartRequest& request) {
+StartResult StartThread(StartRequest request) {
   Parcel parcel;
   if (!request.share_arguments) {
     MP_ASSIGN_OR_RETURN(parcel, EncodeCall(*request.call));
