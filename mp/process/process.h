@@ -26,9 +26,9 @@ struct ProcessOptions {
   // the second one that this one starts.
   std::string name = {};
 
-  // A daemon is terminated when the process that started it exits, and killed if
-  // that one is killed; it may start no processes itself. Others are waited for
-  // at exit, and live on if their parent is killed; see current_process.h.
+  // A daemon is terminated when the process that started it exits, and killed
+  // if that one is killed; it may start no processes itself. Others are waited
+  // for at exit, and live on if their parent is killed; see current_process.h.
   // Default: that of the caller.
   std::optional<bool> daemon = {};
 
