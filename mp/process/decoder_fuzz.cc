@@ -53,16 +53,6 @@
 
 namespace mp {
 
-template <>
-struct Serializer<Fd> {
-  static void Encode(const Fd& fd, Encoder& encoder) {
-    encoder.WriteHandle(fd.get());
-  }
-  static absl::StatusOr<Fd> Decode(Decoder& decoder) {
-    return decoder.ReadHandle();
-  }
-};
-
 namespace {
 
 enum class Colour : int16_t { kRed, kGreen };

@@ -56,16 +56,6 @@ struct Serializer<Port> {
   }
 };
 
-template <>
-struct Serializer<Fd> {
-  static void Encode(const Fd& fd, Encoder& encoder) {
-    encoder.WriteHandle(fd.get());
-  }
-  static absl::StatusOr<Fd> Decode(Decoder& decoder) {
-    return decoder.ReadHandle();
-  }
-};
-
 namespace {
 
 using ::mp::testing::IsOk;

@@ -25,16 +25,6 @@
 
 namespace mp {
 
-template <>
-struct Serializer<Fd> {
-  static void Encode(const Fd& fd, Encoder& encoder) {
-    encoder.WriteHandle(fd.get());
-  }
-  static absl::StatusOr<Fd> Decode(Decoder& decoder) {
-    return decoder.ReadHandle();
-  }
-};
-
 namespace internal {
 namespace {
 

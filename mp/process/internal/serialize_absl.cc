@@ -32,6 +32,9 @@ constexpr int64_t kTicksPerSecond = 4'000'000'000;
 
 constexpr int kMaxStatusCode = 16;
 
+// A status looks through all its payloads for each that is added.
+constexpr size_t kMaxPayloads = 1000;
+
 }  // namespace
 
 void Serializer<absl::Duration>::Encode(absl::Duration value,
@@ -90,6 +93,11 @@ void Serializer<absl::Status>::Encode(const absl::Status& value,
   encoder.WriteString(value.message());
   size_t count = 0;
   value.ForEachPayload([&](absl::string_view, const absl::Cord&) { ++count; });
+  if (count > kMaxPayloads) {
+    return encoder.Fail(absl::InvalidArgumentError(
+        absl::StrCat("Encoder::Write: a status with ", count,
+                     " payloads, the limit is ", kMaxPayloads)));
+  }
   encoder.WriteCount(count);
   value.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
     encoder.WriteString(url);
@@ -108,6 +116,10 @@ absl::StatusOr<StatusValue> Serializer<absl::Status>::Decode(Decoder& decoder) {
   StatusValue value = {
       absl::Status(static_cast<absl::StatusCode>(code), message)};
   MP_ASSIGN_OR_RETURN(size_t count, decoder.ReadCount());
+  if (count > kMaxPayloads) {
+    return absl::DataLossError(
+        absl::StrCat("Decoder: a status with ", count, " payloads"));
+  }
   while (count-- > 0) {
     MP_ASSIGN_OR_RETURN(const absl::string_view url, decoder.ReadString());
     MP_ASSIGN_OR_RETURN(absl::Cord payload, decoder.Read<absl::Cord>());

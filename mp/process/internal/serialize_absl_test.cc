@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/utility/utility.h"
 #include "gmock/gmock.h"
@@ -31,6 +32,7 @@
 namespace mp {
 namespace {
 
+using ::mp::testing::Pack;
 using ::mp::testing::StatusIs;
 using ::mp::testing::Travels;
 using ::mp::testing::Unpack;
@@ -131,6 +133,19 @@ TEST(SerializeAbslTest, RefusesForgedStatuses) {
       StatusIs(absl::StatusCode::kDataLoss, HasSubstr("17 is no absl::")));
   EXPECT_THAT(Unpack<absl::StatusOr<int>>("\x11"),
               StatusIs(absl::StatusCode::kDataLoss));
+}
+
+TEST(SerializeAbslTest, RefusesMorePayloadsThanAReceiverCouldSort) {
+  absl::Status status = absl::NotFoundError("m");
+  for (int i = 0; i <= 1000; ++i) {
+    status.SetPayload(absl::StrCat("mp/", i), absl::Cord());
+  }
+  EXPECT_THAT(Pack(status),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1001")));
+  // Code 5, "m", 1001 payloads, and enough bytes for them.
+  EXPECT_THAT(
+      Unpack<absl::Status>("\x05\x01m\xe9\x07" + std::string(2002, 'x')),
+      StatusIs(absl::StatusCode::kDataLoss, HasSubstr("1001")));
 }
 
 }  // namespace

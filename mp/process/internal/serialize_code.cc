@@ -16,8 +16,15 @@
 namespace mp::internal {
 namespace {
 
-bool IsVirtual(const void* function) {
-  return (reinterpret_cast<uintptr_t>(function) & 1) != 0;
+// Where the ABI keeps the mark of a virtual function: the lowest bit of the
+// address, which on Arm belongs to the instruction set, and so of the
+// adjustment there. (Procedure call standards of Arm, "C++ ABI", 3.2.1.)
+bool IsVirtual(const MemberFunctionBits& bits) {
+#if defined(__arm__) || defined(__aarch64__)
+  return (bits.adjustment & 1) != 0;
+#else
+  return (reinterpret_cast<uintptr_t>(bits.function) & 1) != 0;
+#endif
 }
 
 }  // namespace
@@ -37,7 +44,7 @@ absl::StatusOr<const void*> ReadCode(Decoder& decoder) {
 }
 
 void WriteMemberFunction(const MemberFunctionBits& bits, Encoder& encoder) {
-  if (IsVirtual(bits.function)) {
+  if (IsVirtual(bits)) {
     return encoder.Fail(absl::InvalidArgumentError(
         "a pointer to a virtual member function cannot travel; pass a lambda "
         "that calls it: [](const T& object) { object.Run(); }"));
@@ -48,12 +55,13 @@ void WriteMemberFunction(const MemberFunctionBits& bits, Encoder& encoder) {
 
 absl::StatusOr<MemberFunctionBits> ReadMemberFunction(Decoder& decoder) {
   MP_ASSIGN_OR_RETURN(const void* const function, ReadCode(decoder));
-  if (IsVirtual(function)) {
+  MP_ASSIGN_OR_RETURN(const auto adjustment, decoder.Read<ptrdiff_t>());
+  const MemberFunctionBits bits = {function, adjustment};
+  if (IsVirtual(bits)) {
     return absl::DataLossError(
         "Decoder: a pointer to a virtual member function");
   }
-  MP_ASSIGN_OR_RETURN(const auto adjustment, decoder.Read<ptrdiff_t>());
-  return MemberFunctionBits{function, adjustment};
+  return bits;
 }
 
 }  // namespace mp::internal
