@@ -319,6 +319,10 @@ absl::Status FrameReader::ReadHeader(int stream, const Deadline& deadline) {
         absl::StrCat("the message has a negative length, ",
                      static_cast<int32_t>(body_size_)));
   }
+  if (body_size_ > INT64_MAX) {
+    return absl::DataLossError(
+        absl::StrCat("the message has an impossible length, ", body_size_));
+  }
   return absl::OkStatus();
 }
 

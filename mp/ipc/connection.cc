@@ -19,6 +19,7 @@
 #include "mp/base/deadline.h"
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
+#include "mp/base/fork_hook.h"
 #include "mp/base/frame.h"
 #include "mp/base/io.h"
 #include "mp/base/status_macros.h"
@@ -40,6 +41,8 @@ struct Connection::State {
   FrameReader reader;
   internal::Turn send_turn;
   internal::Turn recv_turn;
+  // In a forked child that has not been given this end.
+  ForkHook hook{[this] { fd.Close(); }};
 };
 
 namespace {
@@ -116,8 +119,9 @@ absl::Status Connection::SendParcel(Parcel parcel, absl::Duration timeout) {
   return Write("Send", parcel.bytes, fds, timeout);
 }
 
-absl::StatusOr<Parcel> Connection::RecvParcel(absl::Duration timeout) {
-  return Read("Recv", timeout, kNoLimit);
+absl::StatusOr<Parcel> Connection::RecvParcel(absl::Duration timeout,
+                                              uint64_t max_bytes) {
+  return Read("Recv", timeout, max_bytes);
 }
 
 absl::Status Connection::SendBytes(absl::string_view bytes,
@@ -139,7 +143,9 @@ absl::StatusOr<bool> Connection::Poll(absl::Duration timeout) {
 
 void Connection::Close() { state_.reset(); }
 
-bool Connection::closed() const { return state_ == nullptr; }
+bool Connection::closed() const {
+  return state_ == nullptr || !state_->fd.is_open();
+}
 
 bool Connection::readable() const {
   return !closed() && state_->direction != Direction::kWriteOnly;

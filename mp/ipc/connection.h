@@ -26,8 +26,8 @@ namespace mp {
 //
 // Example:
 //   void Square(mp::Connection connection) {
-//     absl::StatusOr<int> x = connection.Recv<int>();
-//     MP_CHECK_OK(connection.Send(*x * *x));
+//     const int x = connection.Recv<int>().value();
+//     MP_CHECK_OK(connection.Send(x * x));
 //   }
 //
 //   MP_ASSIGN_OR_RETURN(auto ends, mp::Pipe());
@@ -48,7 +48,11 @@ namespace mp {
 // Threads: safe from several: messages of two senders do not mix, and each
 //          message goes to one receiver. (For processes that share one end this
 //          holds up to 32 KiB.) Close() and moves are for one thread alone.
-// Fork:    travels as an argument or in a message, over a Unix socket.
+// Fork:    travels as an argument or in a message, over a Unix socket. A
+// process
+//          started by fork has those that it is given, and finds the others
+//          closed, so that it sees their end; with mp::ForkContext, and after a
+//          fork() of the program's own, it has them all.
 // Death:   when the last process that holds the other end is gone, what it sent
 //          can still be received; then Recv() is kOutOfRange and Send()
 //          kUnavailable. One killed in the middle of a message leaves kDataLoss
@@ -111,11 +115,15 @@ class Connection {
   //   kInvalidArgument     the message is of another type. It is gone, and the
   //                        next one can be received.
   //   kDataLoss            the bytes are no message of ours.
+  //   kResourceExhausted   it is longer than `max_bytes`, of which its type
+  //   takes
+  //                        8; the connection is not readable any more.
   //   kFailedPrecondition  this end is closed, or write-only.
   // Source: CPython Connection.recv().
   template <typename T>
-  ReadResult<T> Recv(absl::Duration timeout = absl::InfiniteDuration()) {
-    MP_ASSIGN_OR_RETURN(Parcel parcel, RecvParcel(timeout));
+  ReadResult<T> Recv(absl::Duration timeout = absl::InfiniteDuration(),
+                     uint64_t max_bytes = kNoLimit) {
+    MP_ASSIGN_OR_RETURN(Parcel parcel, RecvParcel(timeout, max_bytes));
     Decoder decoder(std::move(parcel));
     MP_RETURN_IF_ERROR(internal::CheckTypeFingerprint<T>(decoder));
     ReadResult<T> value = decoder.Read<T>();
@@ -164,7 +172,7 @@ class Connection {
   absl::StatusOr<Parcel> Read(absl::string_view operation,
                               absl::Duration timeout, uint64_t max_bytes);
   absl::Status SendParcel(Parcel parcel, absl::Duration timeout);
-  absl::StatusOr<Parcel> RecvParcel(absl::Duration timeout);
+  absl::StatusOr<Parcel> RecvParcel(absl::Duration timeout, uint64_t max_bytes);
 
   std::unique_ptr<State> state_;
 };

@@ -1,6 +1,7 @@
 #include "mp/ipc/pipe.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <optional>
 #include <string>
@@ -69,12 +70,6 @@ TEST_P(PipeTest, ConnectsTwoProcesses) {
     ASSERT_THAT(ends->first.Send(x), IsOk());
     EXPECT_THAT(ends->first.Recv<int>(kLong), IsOkAndHolds(x * x));
   }
-  // A forked process has inherited our end, so it would not see it close.
-  if (GetParam() == StartMethod::kFork) {
-    EXPECT_THAT(process.Kill(), IsOk());
-    EXPECT_THAT(process.Join(kLong), IsOk());
-    return;
-  }
   ends->first.Close();  // ends the process
   ASSERT_THAT(process.Join(kLong), IsOk());
   EXPECT_THAT(process.exitcode(), Optional(0));
@@ -114,6 +109,55 @@ TEST_P(PipeTest, ConnectionReachesARunningProcess) {
               IsOkAndHolds("through the other"));
   ASSERT_THAT(process.Join(kLong), IsOk());
   EXPECT_THAT(process.exitcode(), Optional(0));
+}
+
+// Starts a process that waits for a message that will not come.
+void StartListener(StartMethod method, Connection to_test) {
+  auto ends = Pipe();
+  Process process(
+      {.context = method},
+      [](Connection from_starter, Connection to_test) {
+        MP_CHECK_OK(to_test.Send("ready"));
+        const absl::StatusOr<int> never = from_starter.Recv<int>();
+        MP_CHECK_OK(to_test.Send(std::string(
+            absl::IsOutOfRange(never.status()) ? "saw the end" : "?")));
+      },
+      std::move(ends->second), std::move(to_test));
+  MP_CHECK_OK(process.Start());
+  while (true) pause();
+}
+
+class PipeDeathTest : public ::testing::TestWithParam<StartMethod> {};
+
+INSTANTIATE_TEST_SUITE_P(RealStartMethods, PipeDeathTest,
+                         ::testing::Values(StartMethod::kForkServer,
+                                           StartMethod::kFork,
+                                           StartMethod::kSpawn),
+                         [](const auto& info) {
+                           return std::string(StartMethodName(info.param));
+                         });
+
+TEST_P(PipeDeathTest, ProcessSeesTheEndOfAParentThatIsKilled) {
+  auto ends = Pipe();
+  ASSERT_THAT(ends, IsOk());
+  Process parent({.context = GetParam()}, StartListener, GetParam(),
+                 std::move(ends->second));
+  ASSERT_THAT(parent.Start(), IsOk());
+  ASSERT_THAT(ends->first.Recv<std::string>(kLong), IsOkAndHolds("ready"));
+  ASSERT_THAT(parent.Kill(), IsOk());
+  ASSERT_THAT(parent.Join(kLong), IsOk());
+  EXPECT_THAT(ends->first.Recv<std::string>(kLong),
+              IsOkAndHolds("saw the end"));
+}
+
+TEST(PipeForkTest, ForkContextKeepsConnectionsOpen) {
+  auto ends = Pipe();
+  ASSERT_THAT(ends, IsOk());
+  Process process(ForkContext(),
+                  [&] { return ends->second.Send("inherited"); });
+  ASSERT_THAT(process.Start(), IsOk());
+  ASSERT_THAT(process.Join(kLong), IsOk());
+  EXPECT_THAT(ends->first.Recv<std::string>(kLong), IsOkAndHolds("inherited"));
 }
 
 TEST(PipeLeakTest, EndsAreCloseOnExec) {

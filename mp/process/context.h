@@ -19,7 +19,8 @@ enum class StartMethod {
   kForkServer,
   // fork(2) of the caller: the child has a copy of all its memory and
   // descriptors, but of its threads only the calling one. Locks that other
-  // threads hold stay locked in the child for ever.
+  // threads hold stay locked in the child for ever. The callable and its
+  // arguments are sent as elsewhere, unless given with ForkContext.
   kFork,
   // This program, executed again. It starts from nothing and runs up to
   // mp::Init().

@@ -31,27 +31,30 @@ namespace {
 
 using internal::ProcessState;
 
-absl::Status Error(absl::string_view operation, const ProcessState& state,
+absl::Status Error(absl::string_view operation, const ProcessState* state,
                    absl::string_view problem) {
-  return absl::FailedPreconditionError(absl::StrCat(
-      "Process::", operation, "(\"", state.name, "\"): ", problem));
+  return absl::FailedPreconditionError(
+      absl::StrCat("Process::", operation, "(\"",
+                   state == nullptr ? "" : state->name, "\"): ", problem));
 }
 
 // What every operation on a process asks for first.
 absl::Status CheckUsable(absl::string_view operation,
-                         const ProcessState& state) {
-  if (state.closed) return Error(operation, state, "it is closed");
-  if (state.owner != getpid()) {
+                         const ProcessState* state) {
+  if (state == nullptr)
+    return Error(operation, state, "it has been moved from");
+  if (state->closed) return Error(operation, state, "it is closed");
+  if (state->owner != getpid()) {
     return Error(operation, state,
-                 absl::StrCat("it belongs to process ", state.owner));
+                 absl::StrCat("it belongs to process ", state->owner));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckStarted(absl::string_view operation,
-                          const ProcessState& state) {
+                          const ProcessState* state) {
   MP_RETURN_IF_ERROR(CheckUsable(operation, state));
-  if (state.child == nullptr) return Error(operation, state, "not started");
+  if (state->child == nullptr) return Error(operation, state, "not started");
   return absl::OkStatus();
 }
 
@@ -117,15 +120,15 @@ Process& Process::operator=(Process&&) noexcept = default;
 Process::~Process() = default;
 
 absl::Status Process::Start() {
-  MP_RETURN_IF_ERROR(CheckUsable("Start", *state_));
+  MP_RETURN_IF_ERROR(CheckUsable("Start", state_.get()));
   if (state_->child != nullptr) {
-    return Error("Start", *state_, "it has been started before");
+    return Error("Start", state_.get(), "it has been started before");
   }
   if (internal::CurrentIdentity().daemon) {
-    return Error("Start", *state_,
+    return Error("Start", state_.get(),
                  "the caller is a daemon, which may not have children");
   }
-  internal::FinishChildrenAtExit();
+  internal::WatchExitAndForks();
   internal::Children::Get().ReapEnded();
   const StartMethod method = state_->context.start_method();
   internal::StartResult child = StartNow(*state_, method);
@@ -142,16 +145,17 @@ absl::Status Process::Start() {
 }
 
 absl::Status Process::Join(absl::Duration timeout) {
-  MP_RETURN_IF_ERROR(CheckStarted("Join", *state_));
+  MP_RETURN_IF_ERROR(CheckStarted("Join", state_.get()));
   return Wait(*state_->child, timeout);
 }
 
 bool Process::IsAlive() {
-  return CheckStarted("IsAlive", *state_).ok() && !HasEnded(*state_->child);
+  return CheckStarted("IsAlive", state_.get()).ok() &&
+         !HasEnded(*state_->child);
 }
 
 absl::Status Process::Signal(absl::string_view operation, int signal) {
-  MP_RETURN_IF_ERROR(CheckStarted(operation, *state_));
+  MP_RETURN_IF_ERROR(CheckStarted(operation, state_.get()));
   return state_->child->Signal(signal);
 }
 absl::Status Process::Terminate() { return Signal("Terminate", SIGTERM); }
@@ -159,10 +163,10 @@ absl::Status Process::Kill() { return Signal("Kill", SIGKILL); }
 absl::Status Process::Interrupt() { return Signal("Interrupt", SIGINT); }
 
 absl::Status Process::Close() {
-  if (state_->closed) return absl::OkStatus();
-  MP_RETURN_IF_ERROR(CheckUsable("Close", *state_));
+  if (state_ != nullptr && state_->closed) return absl::OkStatus();
+  MP_RETURN_IF_ERROR(CheckUsable("Close", state_.get()));
   if (IsAlive()) {
-    return Error("Close", *state_, "it still runs; call Join() first");
+    return Error("Close", state_.get(), "it still runs; call Join() first");
   }
   state_->child.reset();
   state_->call.reset();
@@ -170,26 +174,29 @@ absl::Status Process::Close() {
   return absl::OkStatus();
 }
 
-const std::string& Process::name() const { return state_->name; }
-bool Process::daemon() const { return state_->daemon; }
+std::string Process::name() const {
+  return state_ == nullptr ? "" : state_->name;
+}
+bool Process::daemon() const { return state_ != nullptr && state_->daemon; }
 StartMethod Process::start_method() const {
+  if (state_ == nullptr) return Context().start_method();
   return state_->child != nullptr ? state_->started_by
                                   : state_->context.start_method();
 }
 
 std::optional<pid_t> Process::pid() const {
-  if (state_->child == nullptr) return std::nullopt;
+  if (state_ == nullptr || state_->child == nullptr) return std::nullopt;
   return state_->child->pid();
 }
 
 std::optional<int> Process::exitcode() {
-  if (!CheckStarted("exitcode", *state_).ok()) return std::nullopt;
+  if (!CheckStarted("exitcode", state_.get()).ok()) return std::nullopt;
   if (!HasEnded(*state_->child)) return std::nullopt;
   return state_->child->exit_code();
 }
 
 absl::StatusOr<int> Process::sentinel() const {
-  MP_RETURN_IF_ERROR(CheckStarted("sentinel", *state_));
+  MP_RETURN_IF_ERROR(CheckStarted("sentinel", state_.get()));
   return state_->child->sentinel();
 }
 

@@ -48,7 +48,7 @@ struct ProcessOptions {
 //     mp::Process p(Greet, "bob");  // an argument takes its parameter's type
 //     MP_CHECK_OK(p.Start());
 //     MP_CHECK_OK(p.Join());
-//     return *p.exitcode();
+//     return p.exitcode().value_or(1);
 //   }
 //
 // The function is a function, a member function, a lambda without captures or
@@ -58,16 +58,20 @@ struct ProcessOptions {
 // exit code.
 //
 // The process gets the working directory and the environment that the caller
-// has at Start(), its stdout and stderr, and /dev/null for stdin. It inherits
-// no other descriptor, save under fork, which inherits all.
+// has at Start(), its stdout and stderr, and /dev/null for stdin. It begins
+// with no signal blocked. It inherits no other descriptor, save under fork,
+// which inherits all but the Connections that it is not given. Umask, nice
+// value, resource limits and the like are the caller's at Start() too, but
+// under the fork server those of the first start.
 //
 // Owns:    the arguments until Start(), and the process until it has ended. A
 //          Process that goes away before leaves it running: one that is no
 //          daemon is waited for when this process exits, a daemon terminated.
 // Threads: Join, IsAlive, Terminate, Kill, Interrupt and exitcode are safe from
 //          several threads at once; the rest is not.
-// Fork:    belongs to the process that made it: elsewhere its methods are
-//          kFailedPrecondition.
+// Fork:    belongs to the process that made it: elsewhere, and after a move,
+// its
+//          methods are kFailedPrecondition.
 // Death:   a process that is killed has the exit code -N. One that cannot read
 //          its arguments says so on stderr and has the exit code 255.
 // Source:  CPython multiprocessing.Process. Differs: errors are statuses.
@@ -140,7 +144,7 @@ class Process {
   //   kFailedPrecondition  it runs: call Join() first.
   absl::Status Close();
 
-  const std::string& name() const;
+  std::string name() const;
   bool daemon() const;
   StartMethod start_method() const;
 
@@ -149,7 +153,8 @@ class Process {
 
   // Returns nullopt while it has not started or not ended; then 0 to 255, or
   // -N if signal N killed it. Nullopt also if it has ended but a wait elsewhere
-  // in this program, such as waitpid(-1), took the exit code.
+  // in this program, such as waitpid(-1), took the exit code, or if the program
+  // ignores SIGCHLD.
   std::optional<int> exitcode();
 
   // Returns a descriptor, not to be closed, that polls as readable once it has

@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -434,6 +436,107 @@ TEST(ProcessForkTest, ForkContextTakesAnyCallable) {
   Process process(ForkContext(), [&] { Say(*pointer, text); });
   EXPECT_EQ(ExitCodeOf(process), 0);
   EXPECT_EQ(listener.Hear(), text);
+}
+
+TEST(ProcessForkTest, ArgumentIsSentAndTheCallersIsNotTouched) {
+  static int address_of_original = 0;
+  const std::vector<int> numbers = {1, 2, 3};
+  address_of_original =
+      static_cast<int>(reinterpret_cast<uintptr_t>(numbers.data()));
+  Process process(
+      {.context = StartMethod::kFork},
+      [](const std::vector<int>& numbers) {
+        Exit(static_cast<int>(reinterpret_cast<uintptr_t>(numbers.data())) ==
+                     address_of_original
+                 ? 1
+                 : 24);
+      },
+      numbers);
+  EXPECT_EQ(ExitCodeOf(process), 24);
+}
+
+// What a program does that has never heard of us.
+int ForkAndRun(void (*function)()) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    function();
+    std::exit(0);  // with all exit handlers
+  }
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+TEST_P(CleanProcessTest, ForkOfTheProgramsOwnDoesNotEndItsProcesses) {
+  Process daemon({.context = GetParam(), .daemon = true}, [] { pause(); });
+  Process other(options(), [] { pause(); });
+  ASSERT_THAT(daemon.Start(), IsOk());
+  ASSERT_THAT(other.Start(), IsOk());
+  EXPECT_EQ(ForkAndRun([] {}), 0);
+  EXPECT_TRUE(daemon.IsAlive());
+  EXPECT_TRUE(other.IsAlive());
+  EXPECT_EQ(Run([] { Exit(5); }), 5);
+  for (Process* process : {&daemon, &other}) {
+    EXPECT_THAT(process->Kill(), IsOk());
+    EXPECT_THAT(process->Join(kLong), IsOk());
+  }
+}
+
+TEST_P(RealProcessTest, ForkOfTheProgramsOwnHasProcessesOfItsOwn) {
+  Run([] {});
+  LeakCheck leak_check;
+  static StartMethod method;
+  method = GetParam();
+  EXPECT_EQ(ForkAndRun([] {
+              Process process({.context = method}, [] { Exit(3); });
+              std::exit(ExitCodeOf(process));
+            }),
+            3);
+}
+
+TEST_P(RealProcessTest, CanBeEndedThoughTheCallerBlocksSignals) {
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  Process process(options(), [] {
+    while (true) pause();
+  });
+  const absl::Status started = process.Start();
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  ASSERT_THAT(started, IsOk());
+  EXPECT_THAT(process.Terminate(), IsOk());
+  EXPECT_THAT(process.Join(kLong), IsOk());
+  EXPECT_THAT(process.exitcode(), Optional(-SIGTERM));
+}
+
+TEST_P(ProcessTest, MovedFromProcessRefuses) {
+  Process process(options(), [] {});
+  Process other = std::move(process);
+  const auto refused =
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("moved from"));
+  EXPECT_THAT(process.Start(), refused);  // NOLINT: that is the test
+  EXPECT_THAT(process.Join(), refused);   // NOLINT
+  EXPECT_THAT(process.Close(), refused);  // NOLINT
+  EXPECT_FALSE(process.IsAlive());        // NOLINT
+  EXPECT_EQ(process.exitcode(), std::nullopt);
+  EXPECT_EQ(process.pid(), std::nullopt);
+  EXPECT_EQ(process.name(), "");
+  EXPECT_EQ(ExitCodeOf(other), 0);
+}
+
+TEST_P(RealProcessTest, StartsFromThreadsWhileOthersStartToo) {
+  std::vector<std::thread> threads;
+  std::atomic<int> right{0};
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&, i] {
+      for (int j = 0; j < 10; ++j) {
+        right += Run([](int code) { Exit(code); }, i) == i ? 1 : 0;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, 40);
 }
 
 TEST(ProcessThreadTest, CannotBeKilled) {

@@ -123,6 +123,28 @@ TEST_P(ProgramTest, RunsItsOwnImageThoughItsFileIsAnother) {
   EXPECT_THAT(result.lines(), UnorderedElementsAre("main", "child"));
 }
 
+TEST_P(ProgramTest, DaemonThatIgnoresSigtermIsKilledInTheEnd) {
+  const Result result = RunProgram({kProgram, GetParam(), "stubborn"});
+  EXPECT_THAT(result.status, ExitedWith(0));
+  EXPECT_THAT(result.lines(), UnorderedElementsAre("main", "daemon"));
+}
+
+TEST_P(ProgramTest, ChildSetupThatThrowsIsNamed) {
+  const bool is_new = GetParam() == "forkserver" || GetParam() == "spawn";
+  const Result result = RunProgram({kProgram, GetParam(), "throwing_setup"});
+  EXPECT_THAT(result.status, ExitedWith(0));
+  EXPECT_THAT(result.output,
+              HasSubstr(is_new ? "Process-1: cannot begin" : "child"));
+}
+
+TEST_P(ProgramTest, ProgramThatClosesAllDescriptorsIsToldSo) {
+  const bool needs_them = GetParam() == "forkserver" || GetParam() == "spawn";
+  const Result result = RunProgram({kProgram, GetParam(), "closed"});
+  EXPECT_THAT(result.status, ExitedWith(0));
+  EXPECT_THAT(result.output,
+              HasSubstr(needs_them ? "closed by somebody else" : "child"));
+}
+
 TEST_P(ProgramTest, ChildSetupRunsInNewProgramsOnly) {
   const bool is_new = GetParam() == "forkserver" || GetParam() == "spawn";
   const Result result = RunProgram({kProgram, GetParam(), "setup"});

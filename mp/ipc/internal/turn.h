@@ -1,10 +1,9 @@
 #ifndef MP_IPC_INTERNAL_TURN_H_
 #define MP_IPC_INTERNAL_TURN_H_
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "mp/base/deadline.h"
+#include "mp/base/futex.h"
 
 namespace mp::internal {
 
@@ -14,6 +13,9 @@ namespace mp::internal {
 // Example:
 //   Turn::Holder holder(turn, deadline);
 //   MP_RETURN_IF_ERROR(holder.status());
+//
+// Fork: has no state but its own, so that it works in a forked child, unless
+//       another thread held it at the fork.
 class Turn {
  public:
   class Holder {
@@ -32,8 +34,11 @@ class Turn {
   };
 
  private:
-  absl::Mutex mutex_;
-  bool taken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool Take(const Deadline& deadline);
+  void GiveBack();
+
+  // 0: free; 1: taken; 2: taken, and somebody may wait.
+  FutexWord state_{0};
 };
 
 }  // namespace mp::internal

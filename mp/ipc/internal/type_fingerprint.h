@@ -19,6 +19,14 @@ constexpr absl::string_view TypeText() {
                            sizeof(__PRETTY_FUNCTION__) - 1);
 }
 
+// The name in it: what follows "T = ", to the bracket or the next parameter.
+template <typename T>
+constexpr absl::string_view TypeName() {
+  absl::string_view text = TypeText<T>();
+  text.remove_prefix(text.find("T = ") + 4);
+  return text.substr(0, text.find_first_of("];"));
+}
+
 // A number that tells a type from others, the same in all programs of one
 // compiler. (64-bit FNV-1a of its name: not against attack.)
 template <typename T>
@@ -36,7 +44,7 @@ absl::Status CheckTypeFingerprint(Decoder& decoder) {
   MP_ASSIGN_OR_RETURN(const auto fingerprint, decoder.Read<uint64_t>());
   if (fingerprint == TypeFingerprint<T>()) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
-      "Connection::Recv: the message is of another type than ", TypeText<T>()));
+      "Connection::Recv: the message is of another type than ", TypeName<T>()));
 }
 
 }  // namespace mp::internal

@@ -116,7 +116,12 @@ absl::StatusOr<std::unique_ptr<Call>> Boot(Fd socket, const ChildSetup& setup) {
                       decoder.Read<std::optional<std::vector<std::string>>>());
   if (environment.has_value()) SetEnvironment(*std::move(environment));
   DetachStdin();
-  if (setup.run) setup.run(setup.argc, setup.argv);
+  if (setup.run) {
+    MP_RETURN_IF_ERROR(RunCatching([&] {
+      setup.run(setup.argc, setup.argv);
+      return absl::OkStatus();
+    }));
+  }
   return ReadCall(decoder);
 }
 
@@ -160,8 +165,7 @@ int RunBootedChild(Fd socket, const ChildSetup& setup) {
     return kExitCodeNotRun;  // whoever started this is gone or gave it up
   }
   if (!call.ok()) {
-    Complain(
-        absl::StrCat("this process cannot begin: ", call.status().ToString()));
+    Complain(absl::StrCat("cannot begin: ", call.status().ToString()));
     return kExitCodeNotRun;
   }
   return RunCall(**call);

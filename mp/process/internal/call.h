@@ -15,6 +15,7 @@
 #include "mp/process/encoder.h"
 #include "mp/process/internal/signature.h"
 #include "mp/process/internal/trampoline.h"
+#include "mp/process/parcel.h"
 #include "mp/process/serializer.h"
 
 namespace mp::internal {
@@ -28,10 +29,16 @@ class Call {
   // absl::Status or StatusOr; any other result is dropped.
   virtual absl::Status Run() = 0;
 
+  // Whether Encode() is of any use.
+  virtual bool travels() const = 0;
+
   // Writes it so that ReadCall() makes the same call in another process. An
   // error goes to the encoder.
   virtual void Encode(Encoder& encoder) const = 0;
 };
+
+// Writes a call for a process that has the same libraries loaded.
+absl::StatusOr<Parcel> EncodeCall(const Call& call);
 
 // Reads a call that Call::Encode() wrote.
 absl::StatusOr<std::unique_ptr<Call>> ReadCall(Decoder& decoder);
@@ -98,6 +105,8 @@ class TravellingCall final : public Call {
     return InvokeForStatus(function_, std::move(arguments_));
   }
 
+  bool travels() const override { return true; }
+
   void Encode(Encoder& encoder) const override {
     static_cast<void>(&registration_);  // so that it exists
     WriteTrampoline(&Decode, encoder);
@@ -129,6 +138,8 @@ class InheritedCall final : public Call {
   absl::Status Run() override {
     return InvokeForStatus(function_, std::move(arguments_));
   }
+
+  bool travels() const override { return false; }
 
   void Encode(Encoder& encoder) const override {
     encoder.Fail(absl::InvalidArgumentError(

@@ -11,9 +11,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "mp/base/deadline.h"
+#include "mp/base/fork_safe_mutex.h"
 #include "mp/base/io.h"
 #include "mp/base/pidfd.h"
 #include "mp/base/status_macros.h"
@@ -38,7 +38,7 @@ void AbandonChild(pid_t pid) {
 
 absl::Status ProcessChild::Wait(const Deadline& deadline) {
   {
-    absl::MutexLock lock(&mutex_);
+    ForkSafeLock lock(mutex_);
     if (reaped_) return absl::OkStatus();
   }
   // The wait itself is without the lock, so that others can look meanwhile.
@@ -51,7 +51,7 @@ absl::Status ProcessChild::Wait(const Deadline& deadline) {
     return absl::DeadlineExceededError(
         absl::StrCat("process ", pid_, " still runs"));
   }
-  absl::MutexLock lock(&mutex_);
+  ForkSafeLock lock(mutex_);
   if (!reaped_) Reap();
   return absl::OkStatus();
 }
@@ -74,12 +74,12 @@ void ProcessChild::ReadExitStatus() {
 }
 
 std::optional<int> ProcessChild::exit_code() const {
-  absl::MutexLock lock(&mutex_);
+  ForkSafeLock lock(mutex_);
   return exit_code_;
 }
 
 absl::Status ProcessChild::Signal(int signal) {
-  absl::MutexLock lock(&mutex_);
+  ForkSafeLock lock(mutex_);
   if (reaped_) return absl::OkStatus();
   const absl::Status status = SendSignal(pidfd_, signal);
   return absl::IsNotFound(status) ? absl::OkStatus() : status;

@@ -8,9 +8,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "mp/base/deadline.h"
 #include "mp/base/fd.h"
+#include "mp/base/fork_safe_mutex.h"
 
 namespace mp::internal {
 
@@ -64,7 +64,7 @@ class ProcessChild final : public Child {
   const pid_t pid_;
   const Fd pidfd_;
   const Fd exit_status_;
-  mutable absl::Mutex mutex_;
+  mutable ForkSafeMutex mutex_;
   bool reaped_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<int> exit_code_ ABSL_GUARDED_BY(mutex_);
 };

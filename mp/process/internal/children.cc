@@ -8,12 +8,18 @@
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "mp/base/deadline.h"
+#include "mp/base/fork_safe_mutex.h"
 #include "mp/process/internal/child.h"
 
 namespace mp::internal {
+namespace {
+
+// How long a daemon may take to end after SIGTERM.
+constexpr absl::Duration kDaemonGrace = absl::Seconds(5);
+
+}  // namespace
 
 Children& Children::Get() {
   static Children& children = *new Children;  // outlives exit handlers
@@ -21,12 +27,12 @@ Children& Children::Get() {
 }
 
 void Children::Add(Entry entry) {
-  absl::MutexLock lock(&mutex_);
+  ForkSafeLock lock(mutex_);
   entries_.push_back(std::move(entry));
 }
 
 void Children::Remove(const Child& child) {
-  absl::MutexLock lock(&mutex_);
+  ForkSafeLock lock(mutex_);
   const auto is_it = [&](const Entry& entry) {
     return entry.child.get() == &child;
   };
@@ -35,7 +41,7 @@ void Children::Remove(const Child& child) {
 }
 
 void Children::ReapEnded() {
-  absl::MutexLock lock(&mutex_);
+  ForkSafeLock lock(mutex_);
   const auto ended = [](const Entry& entry) {
     return entry.child->Wait(Deadline(absl::ZeroDuration())).ok();
   };
@@ -45,14 +51,14 @@ void Children::ReapEnded() {
 
 std::vector<Children::Entry> Children::Active() {
   ReapEnded();
-  absl::MutexLock lock(&mutex_);
+  ForkSafeLock lock(mutex_);
   return entries_;
 }
 
 void Children::FinishAll() {
   std::vector<Entry> entries;
   {
-    absl::MutexLock lock(&mutex_);
+    ForkSafeLock lock(mutex_);
     entries.swap(entries_);
   }
   const auto cannot_end = [](const Entry& entry) {
@@ -61,6 +67,13 @@ void Children::FinishAll() {
   // A daemon that is a thread, or has changed its uid, is not waited for.
   entries.erase(std::remove_if(entries.begin(), entries.end(), cannot_end),
                 entries.end());
+  // One that will not end by itself must not hold up this process's end.
+  const Deadline grace(kDaemonGrace);
+  for (const Entry& entry : entries) {
+    if (entry.daemon && !entry.child->Wait(grace).ok()) {
+      entry.child->Signal(SIGKILL).IgnoreError();
+    }
+  }
   for (const Entry& entry : entries) {
     entry.child->Wait(Deadline(absl::InfiniteDuration())).IgnoreError();
   }
@@ -69,7 +82,7 @@ void Children::FinishAll() {
 void Children::Forget() {
   // A thread that is not in this process may have been in the middle of using
   // them, so they are not even destroyed.
-  new (&mutex_) absl::Mutex;
+  mutex_.Reset();
   new (&entries_) std::vector<Entry>;
 }
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "mp/base/fork_safe_mutex.h"
 #include "mp/process/context.h"
 #include "mp/process/internal/child.h"
 
@@ -39,7 +39,8 @@ class Children {
   // The same; returns the others.
   std::vector<Entry> Active();
 
-  // Terminates daemons, then waits for all. Runs at exit.
+  // Terminates daemons, with SIGKILL if they take longer than 5 s, then waits
+  // for all. Runs at exit.
   // Source: CPython multiprocessing.util._exit_function().
   void FinishAll();
 
@@ -47,7 +48,7 @@ class Children {
   void Forget() ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
  private:
-  absl::Mutex mutex_;
+  ForkSafeMutex mutex_;
   std::vector<Entry> entries_ ABSL_GUARDED_BY(mutex_);
 };
 

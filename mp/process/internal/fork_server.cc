@@ -15,12 +15,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "mp/base/deadline.h"
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
+#include "mp/base/fork_safe_mutex.h"
 #include "mp/base/frame.h"
 #include "mp/base/pidfd.h"
 #include "mp/base/socket_pair.h"
@@ -93,7 +93,7 @@ ForkServer& ForkServer::Get() {
 }
 
 absl::StatusOr<ForkServer::Started> ForkServer::StartChild() {
-  absl::MutexLock lock(&mutex_);
+  ForkSafeLock lock(mutex_);
   absl::StatusOr<Started> started = ServerIsGone();
   for (int i = 0; i < kAttempts && absl::IsUnavailable(started.status()); ++i) {
     const absl::Status running = EnsureRunning();
@@ -177,6 +177,11 @@ absl::StatusOr<ForkServer::Started> ForkServer::TryStart() {
   if (!frame.ok()) return AdoptOrphan(std::move(started), frame.status());
   MP_ASSIGN_OR_RETURN(ForkReply reply,
                       FromBytes<ForkReply>(std::move(frame->bytes)));
+  if (absl::IsResourceExhausted(reply.error)) {
+    // It has the limits of the time when it was started; the next one will have
+    // today's.
+    Kill();
+  }
   MP_RETURN_IF_ERROR(reply.error);
   if (frame->fds.empty()) {
     return AdoptOrphan(std::move(started), ServerIsGone());
@@ -215,13 +220,13 @@ void ForkServer::Kill() {
 }
 
 std::optional<pid_t> ForkServer::pid() {
-  absl::MutexLock lock(&mutex_);
+  ForkSafeLock lock(mutex_);
   if (server_ == nullptr) return std::nullopt;
   return server_->pid();
 }
 
 void ForkServer::Stop() {
-  absl::MutexLock lock(&mutex_);
+  ForkSafeLock lock(mutex_);
   Kill();
 }
 

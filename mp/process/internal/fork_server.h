@@ -10,9 +10,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "mp/base/fd.h"
+#include "mp/base/fork_safe_mutex.h"
 #include "mp/base/frame.h"
 #include "mp/process/internal/child.h"
 #include "mp/process/internal/fork_protocol.h"
@@ -63,7 +63,7 @@ class ForkServer {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Kill() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  absl::Mutex mutex_;
+  ForkSafeMutex mutex_;
   std::shared_ptr<Child> server_ ABSL_GUARDED_BY(mutex_);
   Fd socket_ ABSL_GUARDED_BY(mutex_);
   ForkLedger* ledger_ ABSL_GUARDED_BY(mutex_) = nullptr;

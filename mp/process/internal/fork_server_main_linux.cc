@@ -192,6 +192,7 @@ class Server {
   [[noreturn]] void RunChild(const ForkRequest& request, std::vector<Fd>& fds) {
     socket_.Close();
     children_.clear();
+    UnblockSignals();
     signal(SIGINT, interrupt_);
     signal(SIGPIPE, broken_pipe_);
     size_t next = area_.has_value() ? 1 : 2;

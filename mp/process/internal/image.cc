@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,7 +18,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
+#include "mp/base/fork_safe_mutex.h"
 
 namespace mp::internal {
 namespace {
@@ -150,7 +151,7 @@ Generation CurrentGeneration() {
 class ImageTable {
  public:
   void RememberStartup() {
-    absl::MutexLock lock(&mutex_);
+    ForkSafeLock lock(mutex_);
     if (!startup_ids_.empty()) return;
     Refresh();
     for (const Image& image : images_)
@@ -159,7 +160,7 @@ class ImageTable {
 
   absl::StatusOr<CodeLocation> Locate(const void* address,
                                       bool must_be_startup_image) {
-    absl::MutexLock lock(&mutex_);
+    ForkSafeLock lock(mutex_);
     Refresh();
     const auto at = reinterpret_cast<uintptr_t>(address);
     for (const Image& image : images_) {
@@ -175,7 +176,7 @@ class ImageTable {
   }
 
   absl::StatusOr<const void*> Find(const CodeLocation& location) {
-    absl::MutexLock lock(&mutex_);
+    ForkSafeLock lock(mutex_);
     Refresh();
     for (const Image& image : images_) {
       if (IdOf(image) != location.image_id) continue;
@@ -194,8 +195,13 @@ class ImageTable {
         Describe()));
   }
 
+  void Forget() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    mutex_.Reset();
+    new (&images_) std::vector<Image>;
+  }
+
   std::string DescribeAll() {
-    absl::MutexLock lock(&mutex_);
+    ForkSafeLock lock(mutex_);
     Refresh();
     return Describe();
   }
@@ -246,7 +252,7 @@ class ImageTable {
     return text;
   }
 
-  absl::Mutex mutex_;
+  ForkSafeMutex mutex_;
   Generation generation_ ABSL_GUARDED_BY(mutex_);
   std::vector<Image> images_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> startup_ids_ ABSL_GUARDED_BY(mutex_);
@@ -269,6 +275,8 @@ absl::StatusOr<CodeLocation> LocateCode(const void* address,
 absl::StatusOr<const void*> FindCode(const CodeLocation& location) {
   return Table().Find(location);
 }
+
+void ForgetImages() { Table().Forget(); }
 
 std::string DescribeImages() { return Table().DescribeAll(); }
 

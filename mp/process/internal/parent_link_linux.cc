@@ -14,11 +14,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "mp/base/deadline.h"
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
+#include "mp/base/fork_safe_mutex.h"
 #include "mp/base/io.h"
 #include "mp/base/pidfd.h"
 #include "mp/base/status_macros.h"
@@ -35,7 +35,7 @@ namespace {
 class LifeLine {
  public:
   absl::StatusOr<Fd> NewReader() {
-    absl::MutexLock lock(&mutex_);
+    ForkSafeLock lock(mutex_);
     if (!reader_.is_open()) {
       int ends[2];
       if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe2");
@@ -50,11 +50,11 @@ class LifeLine {
     writer_.Close();
     reader_.Close();
     // A thread that is not in this process may hold the lock.
-    new (&mutex_) absl::Mutex;
+    mutex_.Reset();
   }
 
  private:
-  absl::Mutex mutex_;
+  ForkSafeMutex mutex_;
   Fd reader_ ABSL_GUARDED_BY(mutex_);
   Fd writer_ ABSL_GUARDED_BY(mutex_);
 };

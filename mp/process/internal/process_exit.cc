@@ -1,5 +1,6 @@
 #include "mp/process/internal/process_exit.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -11,7 +12,10 @@
 #include "mp/base/io.h"
 #include "mp/process/internal/children.h"
 #include "mp/process/internal/fork_server.h"
+#include "mp/process/internal/image.h"
+#include "mp/process/internal/parent_link.h"
 #include "mp/process/internal/runner.h"
+#include "mp/process/internal/trampoline.h"
 
 namespace mp::internal {
 namespace {
@@ -37,11 +41,23 @@ void FinishChildren() {
   ForkServer::Get().Stop();
 }
 
+// In a child of any fork, the program's own too: children, fork server and the
+// locks of threads that are not there are those of the parent.
+void ForgetParents() {
+  Children::Get().Forget();
+  ForkServer::Get().Forget();
+  ForgetLifeLine();
+  ForgetImages();
+  ForgetTrampolineLock();
+}
+
 }  // namespace
 
-void FinishChildrenAtExit() {
-  static const int registered = std::atexit(FinishChildren);
-  static_cast<void>(registered);
+void WatchExitAndForks() {
+  static const bool watched =
+      (std::atexit(FinishChildren),
+       pthread_atfork(nullptr, nullptr, ForgetParents), true);
+  static_cast<void>(watched);
 }
 
 void ReportExitTo(Fd pipe) { ExitPipe() = std::move(pipe); }

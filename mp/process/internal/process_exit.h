@@ -6,9 +6,10 @@
 // How a process ends.
 namespace mp::internal {
 
-// Sees to it that what this process has started is finished when it exits:
-// first its children, then its fork server.
-void FinishChildrenAtExit();
+// Sees to it that what this process has started is finished when it exits,
+// first its children and then its fork server, and that a forked child, however
+// it was forked, does not take them for its own.
+void WatchExitAndForks();
 
 // Makes ExitForked() write the exit code, as an int, to a pipe, so that it is
 // known even if the process's parent dies before it can say it.

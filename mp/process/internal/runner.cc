@@ -2,6 +2,7 @@
 
 #include <cxxabi.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -11,12 +12,17 @@
 #include <memory>
 #include <string>
 #include <typeinfo>
+#include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "mp/base/io.h"
+#include "mp/process/decoder.h"
 #include "mp/process/internal/call.h"
 #include "mp/process/internal/identity.h"
+#include "mp/process/parcel.h"
 
 namespace mp::internal {
 namespace {
@@ -39,21 +45,38 @@ void Complain(const std::string& message) {
   WriteAll(STDERR_FILENO, line).IgnoreError();  // there is nobody else to tell
 }
 
+absl::Status RunCatching(absl::FunctionRef<absl::Status()> body) {
+  try {
+    return body();
+  } catch (const ExitThread&) {
+    throw;  // mp::Exit() has to go on
+  } catch (const abi::__forced_unwind&) {
+    throw;  // and pthread_exit()
+  } catch (const std::exception& e) {
+    return absl::UnknownError(
+        absl::StrCat("uncaught ", ExceptionName(), ": ", e.what()));
+  } catch (...) {
+    return absl::UnknownError(absl::StrCat("uncaught ", ExceptionName()));
+  }
+}
+
 int RunCall(Call& call) {
   try {
-    const absl::Status status = call.Run();
+    const absl::Status status = RunCatching([&] { return call.Run(); });
     if (status.ok()) return 0;
     Complain(status.ToString());
+    return kExitCodeFailed;
   } catch (const ExitThread& exit) {
     return exit.code;
-  } catch (const std::exception& e) {
-    Complain(absl::StrCat("uncaught ", ExceptionName(), ": ", e.what()));
-  } catch (const abi::__forced_unwind&) {
-    throw;  // pthread_exit() has to go on
-  } catch (...) {
-    Complain(absl::StrCat("uncaught ", ExceptionName()));
   }
-  return kExitCodeFailed;
+}
+
+int RunParcel(Parcel parcel) {
+  Decoder decoder(std::move(parcel));
+  const absl::StatusOr<std::unique_ptr<Call>> call = ReadCall(decoder);
+  if (call.ok()) return RunCall(**call);
+  Complain(absl::StrCat("cannot begin: ", call.status().ToString()));
+  return kExitCodeNotRun;
 }
 
 void FlushStdio() {
@@ -61,6 +84,12 @@ void FlushStdio() {
   std::cerr.flush();
   std::clog.flush();
   std::fflush(nullptr);
+}
+
+void UnblockSignals() {
+  sigset_t none;
+  sigemptyset(&none);
+  pthread_sigmask(SIG_SETMASK, &none, nullptr);
 }
 
 void DetachStdin() {

@@ -3,7 +3,10 @@
 
 #include <string>
 
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "mp/process/internal/call.h"
+#include "mp/process/parcel.h"
 
 namespace mp::internal {
 
@@ -15,6 +18,12 @@ inline constexpr int kExitCodeNotRun = 255;  // it could not be run at all
 // to stderr in one write, under the name of the process.
 int RunCall(Call& call);
 
+// Reads a call and does the same.
+int RunParcel(Parcel parcel);
+
+// Runs something of the user's. An exception becomes a status with its name.
+absl::Status RunCatching(absl::FunctionRef<absl::Status()> body);
+
 // Writes "NAME: MESSAGE" and a new line to stderr, in one piece.
 void Complain(const std::string& message);
 
@@ -25,6 +34,10 @@ struct ExitThread {
 
 // Writes out the buffers of stdio and iostream.
 void FlushStdio();
+
+// Unblocks all signals for this thread, so that a process can be ended whatever
+// its starter had blocked.
+void UnblockSignals();
 
 // Makes /dev/null the stdin.
 void DetachStdin();

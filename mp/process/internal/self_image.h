@@ -30,9 +30,9 @@ struct ExecutedProcess {
   Fd pidfd;
 };
 
-// Executes this program with the arguments, environment, working directory and
-// signal mask of the caller. Of its descriptors the new process has 0 to 2 and
-// `socket`, which TakeRole() will return there.
+// Executes this program with the arguments, environment and working directory
+// of the caller, and no signal blocked. Of its descriptors the new process has
+// 0 to 2 and `socket`, which TakeRole() will return there.
 //
 // Blocks for as long as the kernel takes to find and map the program.
 //

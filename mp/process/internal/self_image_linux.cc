@@ -3,12 +3,14 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -44,6 +46,7 @@ constexpr size_t kSignalSetBytes = 8;
 struct Self {
   Fd image;
   int image_errno = 0;
+  struct stat image_info = {};
   std::vector<std::string> arguments;
 };
 
@@ -54,7 +57,6 @@ struct ExecArguments {
   int socket;
   char* const* argv;
   char* const* environment;
-  sigset_t mask;
   int error;
 };
 
@@ -89,8 +91,8 @@ __attribute__((no_sanitize("address", "thread", "undefined"))) int ExecInChild(
   if (high > low + 1) syscall(SYS_close_range, low + 1, high - 1, 0);
   if (syscall(SYS_close_range, high + 1, ~0U, 0) == 0 &&
       syscall(SYS_fcntl, exec->socket, F_SETFD, 0) == 0) {
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &exec->mask, nullptr,
-            kSignalSetBytes);
+    const uint64_t none = 0;  // so that the child can be ended
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, kSignalSetBytes);
     syscall(SYS_execveat, exec->image, "", exec->argv, exec->environment,
             AT_EMPTY_PATH);
   }
@@ -104,16 +106,26 @@ __attribute__((no_sanitize("address", "thread", "undefined"))) pid_t
 CloneAndExec(ExecArguments& exec, int& pidfd) {
   alignas(16) char stack[16 << 10];
   sigset_t all;
+  sigset_t before;
   sigfillset(&all);
   // A handler of ours that ran in the child would run in our memory.
-  pthread_sigmask(SIG_SETMASK, &all, &exec.mask);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
   const pid_t pid =
       clone(ExecInChild, stack + sizeof(stack),
             CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &exec, &pidfd);
   const int saved_errno = errno;
-  pthread_sigmask(SIG_SETMASK, &exec.mask, nullptr);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   errno = saved_errno;
   return pid;
+}
+
+// Whether the descriptor is still what it was: a program may have closed all
+// that it does not know, and opened others since.
+bool ImageIsOurs() {
+  struct stat info;
+  return fstat(self->image.get(), &info) == 0 &&
+         info.st_dev == self->image_info.st_dev &&
+         info.st_ino == self->image_info.st_ino;
 }
 
 std::vector<char*> Pointers(std::vector<std::string>& strings) {
@@ -134,6 +146,7 @@ void RememberSelf(int argc, char** argv) {
   if (made->image.is_open() && made->image.get() <= STDERR_FILENO) {
     made->image = Fd(fcntl(made->image.get(), F_DUPFD_CLOEXEC, 3));
   }
+  if (made->image.is_open()) fstat(made->image.get(), &made->image_info);
   made->arguments.assign(argv, argv + argc);
   self = made;
 }
@@ -152,6 +165,11 @@ absl::StatusOr<ExecutedProcess> ExecuteSelf(Role role, int socket) {
   if (!self->image.is_open()) {
     return ErrnoStatus(self->image_errno, "open(\"/proc/self/exe\")");
   }
+  if (!ImageIsOurs()) {
+    return absl::FailedPreconditionError(
+        "the descriptor that mp::Init() opened has been closed by somebody "
+        "else; a program that closes descriptors must do so before mp::Init()");
+  }
   Fd moved;
   if (socket <= STDERR_FILENO) {
     moved = Fd(fcntl(socket, F_DUPFD_CLOEXEC, 3));
@@ -169,8 +187,8 @@ absl::StatusOr<ExecutedProcess> ExecuteSelf(Role role, int socket) {
   environment.push_back(nullptr);
   const std::vector<char*> arguments = Pointers(self->arguments);
 
-  ExecArguments exec = {self->image.get(),  socket, arguments.data(),
-                        environment.data(), {},     0};
+  ExecArguments exec = {self->image.get(), socket, arguments.data(),
+                        environment.data(), 0};
   int pidfd = -1;
   const pid_t pid = CloneAndExec(exec, pidfd);
   if (pid < 0) return ErrnoStatus(errno, "clone");

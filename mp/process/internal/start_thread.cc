@@ -15,14 +15,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "mp/base/deadline.h"
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
+#include "mp/base/fork_safe_mutex.h"
 #include "mp/base/io.h"
 #include "mp/base/status_macros.h"
-#include "mp/process/decoder.h"
-#include "mp/process/encoder.h"
 #include "mp/process/internal/call.h"
 #include "mp/process/internal/child.h"
 #include "mp/process/internal/identity.h"
@@ -39,7 +37,7 @@ struct ThreadState {
       : identity(std::move(identity)), event(std::move(event)) {}
 
   void Finish(int code) {
-    absl::MutexLock lock(&mutex);
+    ForkSafeLock lock(mutex);
     exit_code = code;
     const uint64_t one = 1;
     // An eventfd that nobody else writes to takes a 1.
@@ -48,7 +46,7 @@ struct ThreadState {
 
   const Identity identity;
   const Fd event;
-  absl::Mutex mutex;
+  ForkSafeMutex mutex;
   std::optional<int> exit_code ABSL_GUARDED_BY(mutex);
 };
 
@@ -57,7 +55,7 @@ class ThreadChild final : public Child {
   ThreadChild(std::shared_ptr<ThreadState> state, std::thread thread)
       : state_(std::move(state)), thread_(std::move(thread)) {}
   ~ThreadChild() override {
-    absl::MutexLock lock(&mutex_);
+    ForkSafeLock lock(mutex_);
     if (thread_.joinable()) thread_.detach();
   }
 
@@ -71,14 +69,14 @@ class ThreadChild final : public Child {
       return absl::DeadlineExceededError(
           absl::StrCat("thread ", state_->identity.name, " still runs"));
     }
-    absl::MutexLock lock(&mutex_);
+    ForkSafeLock lock(mutex_);
     // All that is left of it is to return from its last function.
     if (thread_.joinable()) thread_.join();
     return absl::OkStatus();
   }
 
   std::optional<int> exit_code() const override {
-    absl::MutexLock lock(&state_->mutex);
+    ForkSafeLock lock(state_->mutex);
     return state_->exit_code;
   }
 
@@ -90,25 +88,9 @@ class ThreadChild final : public Child {
 
  private:
   const std::shared_ptr<ThreadState> state_;
-  absl::Mutex mutex_;
+  ForkSafeMutex mutex_;
   std::thread thread_ ABSL_GUARDED_BY(mutex_);
 };
-
-// Reads the call in the thread, as a process would.
-int RunParcel(Parcel parcel) {
-  Decoder decoder(std::move(parcel));
-  const absl::StatusOr<std::unique_ptr<Call>> call = ReadCall(decoder);
-  if (call.ok()) return RunCall(**call);
-  Complain(
-      absl::StrCat("this thread cannot begin: ", call.status().ToString()));
-  return kExitCodeNotRun;
-}
-
-absl::StatusOr<Parcel> EncodeCall(const Call& call) {
-  Encoder encoder;
-  call.Encode(encoder);
-  return std::move(encoder).Finish();
-}
 
 }  // namespace
 

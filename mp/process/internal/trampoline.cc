@@ -4,7 +4,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "mp/base/fork_safe_mutex.h"
 #include "mp/base/status_macros.h"
 #include "mp/process/decoder.h"
 #include "mp/process/encoder.h"
@@ -14,7 +14,7 @@ namespace mp::internal {
 namespace {
 
 struct Registry {
-  absl::Mutex mutex;
+  ForkSafeMutex mutex;
   // How often each was registered: two libraries may hold the same template.
   absl::flat_hash_map<const void*, int> counts ABSL_GUARDED_BY(mutex);
 };
@@ -29,17 +29,19 @@ Registry& TheRegistry() {
 TrampolineRegistration::TrampolineRegistration(Trampoline trampoline)
     : trampoline_(trampoline) {
   Registry& registry = TheRegistry();
-  absl::MutexLock lock(&registry.mutex);
+  ForkSafeLock lock(registry.mutex);
   ++registry.counts[reinterpret_cast<const void*>(trampoline_)];
 }
 
 TrampolineRegistration::~TrampolineRegistration() {
   Registry& registry = TheRegistry();
-  absl::MutexLock lock(&registry.mutex);
+  ForkSafeLock lock(registry.mutex);
   const auto found =
       registry.counts.find(reinterpret_cast<const void*>(trampoline_));
   if (--found->second == 0) registry.counts.erase(found);
 }
+
+void ForgetTrampolineLock() { TheRegistry().mutex.Reset(); }
 
 void WriteTrampoline(Trampoline trampoline, Encoder& encoder) {
   WriteCode(reinterpret_cast<const void*>(trampoline), encoder);
@@ -48,7 +50,7 @@ void WriteTrampoline(Trampoline trampoline, Encoder& encoder) {
 absl::StatusOr<Trampoline> ReadTrampoline(Decoder& decoder) {
   MP_ASSIGN_OR_RETURN(const void* const address, ReadCode(decoder));
   Registry& registry = TheRegistry();
-  absl::MutexLock lock(&registry.mutex);
+  ForkSafeLock lock(registry.mutex);
   if (!registry.counts.contains(address)) {
     return absl::DataLossError(
         "the message asks for a call of a kind that this program does not "

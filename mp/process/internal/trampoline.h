@@ -30,6 +30,9 @@ class TrampolineRegistration {
   const Trampoline trampoline_;
 };
 
+// In a forked child: nobody else holds the list of trampolines.
+void ForgetTrampolineLock();
+
 void WriteTrampoline(Trampoline trampoline, Encoder& encoder);
 
 // Errors:

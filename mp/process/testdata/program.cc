@@ -1,8 +1,9 @@
 // A program for program_test.
 //
-// usage: program START_METHOD children|forgotten|daemon|replaced|setup
+// usage: program START_METHOD JOB, one of those in main()
 
 #include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <string>
@@ -33,6 +34,11 @@ void Daemon(mp::StartMethod method) {
   if (method != mp::StartMethod::kThread) pause();
 }
 
+void StubbornDaemon(mp::StartMethod method) {
+  signal(SIGTERM, SIG_IGN);
+  Daemon(method);
+}
+
 void RunChildren(mp::Context context) {
   std::vector<mp::Process> processes;
   for (int i = 0; i < 3; ++i) {
@@ -50,11 +56,20 @@ void ForgetChild(mp::Context context) {
   MP_CHECK_OK(process.Start());
 }
 
-void ForgetDaemon(mp::Context context) {
-  mp::Process process({.context = context, .daemon = true}, Daemon,
+void ForgetDaemon(mp::Context context, void (*daemon)(mp::StartMethod)) {
+  mp::Process process({.context = context, .daemon = true}, daemon,
                       context.start_method());
   MP_CHECK_OK(process.Start());
   usleep(300'000);  // it has said its word by then, as a rule
+}
+
+// Closes what it has not opened, as a careful program may do.
+void CloseAll(mp::Context context) {
+  for (int fd = 3; fd < 100; ++fd) close(fd);
+  mp::Process process({.context = context}, Child);
+  const absl::Status started = process.Start();
+  if (!started.ok()) return Say(started.ToString());
+  MP_CHECK_OK(process.Join());
 }
 
 // Puts something else in the program's place.
@@ -82,6 +97,9 @@ int main(int argc, char** argv) {
       Say(std::string("setup ") + (argc == 3 ? argv[2] : "?"));
     };
   }
+  if (job_name == "throwing_setup") {
+    options.child_setup = [](int, char**) { throw 42; };
+  }
   mp::Init(argc, argv, options);
 #endif
   const absl::string_view job = argc == 3 ? argv[2] : "";
@@ -90,8 +108,11 @@ int main(int argc, char** argv) {
   MP_CHECK_OK(context);
   if (job == "children") RunChildren(*context);
   if (job == "forgotten") ForgetChild(*context);
-  if (job == "daemon") ForgetDaemon(*context);
+  if (job == "daemon") ForgetDaemon(*context, Daemon);
+  if (job == "stubborn") ForgetDaemon(*context, StubbornDaemon);
+  if (job == "closed") CloseAll(*context);
   if (job == "replaced") ReplaceFile(argv[0]);
-  if (job == "replaced" || job == "setup") RunOne(*context);
+  if (job == "replaced" || job == "setup" || job == "throwing_setup")
+    RunOne(*context);
   if (job == "setup") Say("main");
 }
