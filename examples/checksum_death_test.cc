@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
@@ -126,8 +127,8 @@ TEST_P(ChecksumDeathTest, EachFileThatKillsItsWorkerIsGivenUp) {
     MakeLongFile(name);
     names.insert(name);
   }
-  std::vector<std::string> losses;
-  for (const std::string& name : names) losses.push_back(KillOf(name));
+  std::vector<std::string> losses(names.size());
+  std::transform(names.begin(), names.end(), losses.begin(), KillOf);
 
   ProgramRun run = Start(/*processes=*/2);
   while (!names.empty() && IsRunning(run.pid())) {

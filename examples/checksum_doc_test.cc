@@ -1,9 +1,8 @@
 // Compares the real program with sha256sum on the files that a system has.
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <string>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "examples/internal/checksum_tool.h"

@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "examples/internal/checksum_tool.h"
 #include "examples/internal/program_run.h"
 #include "examples/internal/test_tree.h"
@@ -43,13 +42,13 @@ constexpr off_t kGiB = off_t{1} << 30;
 class ChecksumTest : public ::testing::Test {
  protected:
   ProgramResult Checksum(const std::vector<std::string>& arguments,
-                         std::function<void()> prepare = nullptr) {
+                         const std::function<void()>& prepare = nullptr) {
     return ProgramRun(ChecksumCommand(arguments), {tree_.path(), prepare})
         .Wait();
   }
 
   std::string Sha256sum(const std::vector<std::string>& folders,
-                        std::function<void()> prepare = nullptr) {
+                        const std::function<void()>& prepare = nullptr) {
     return Sha256sumOutput(folders, {tree_.path(), prepare});
   }
 
@@ -68,7 +67,7 @@ class ChecksumEverywhereTest
       public ::testing::WithParamInterface<std::tuple<const char*, int>> {
  protected:
   ProgramResult Checksum(std::vector<std::string> arguments,
-                         std::function<void()> prepare = nullptr) {
+                         const std::function<void()>& prepare = nullptr) {
     const auto [start_method, processes] = GetParam();
     arguments.insert(arguments.begin(),
                      {absl::StrCat("--start_method=", start_method),
@@ -156,7 +155,7 @@ TEST_P(ChecksumEverywhereTest, NeedsNeitherStdinNorStderr) {
 TEST_P(ChecksumEverywhereTest, SaysSoIfItCannotStartAnyWorker) {
   MakeManyFiles();
   const ProgramResult result = Checksum({"r"}, [] {
-    const rlimit limit = {5, 5};
+    const rlimit limit = {6, 6};
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) abort();
   });
   EXPECT_THAT(result.out, IsEmpty());

@@ -26,9 +26,9 @@ constexpr size_t kHeldBackBytes = 32 << 10;
 
 // Returns a name as a terminal can bear it: with control characters escaped.
 std::string Printable(absl::string_view name) {
-  const bool is_harmless =
-      std::none_of(name.begin(), name.end(), absl::ascii_iscntrl);
-  return is_harmless ? std::string(name) : absl::Utf8SafeCEscape(name);
+  const bool is_harmful =
+      std::any_of(name.begin(), name.end(), absl::ascii_iscntrl);
+  return is_harmful ? absl::Utf8SafeCEscape(name) : std::string(name);
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "examples/internal/program_run.h"
-#include "gtest/gtest.h"
 
 namespace examples {
 

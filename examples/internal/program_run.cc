@@ -20,6 +20,7 @@ namespace {
 [[noreturn]] void Execute(int program, const std::vector<std::string>& command,
                           const ProgramOptions& options) {
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (const std::string& argument : command) {
     arguments.push_back(const_cast<char*>(argument.c_str()));
   }

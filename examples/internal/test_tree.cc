@@ -44,14 +44,14 @@ std::string TestTree::PathOf(absl::string_view name) const {
 }
 
 std::string TestTree::MakeFolder(absl::string_view name) {
-  const std::string path = PathOf(name);
+  std::string path = PathOf(name);
   std::filesystem::create_directories(path);
   return path;
 }
 
 std::string TestTree::MakeFile(absl::string_view name,
                                absl::string_view content) {
-  const std::string path = PathOf(name);
+  std::string path = PathOf(name);
   std::filesystem::create_directories(
       std::filesystem::path(path).parent_path());
   const mp::Fd file(

@@ -11,7 +11,7 @@
 namespace examples {
 namespace {
 
-constexpr size_t kMaxNameBytes = 4 * PATH_MAX;
+constexpr size_t kMaxNameBytes = size_t{4} * PATH_MAX;
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,11 +24,17 @@ void Fd::Close() {
 
 absl::StatusOr<Fd> Fd::DupOf(int fd) {
   if (fd < 0) return absl::InvalidArgumentError("Fd::Dup: the fd is closed");
-  Fd copy(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  Fd copy(fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
   if (!copy.is_open()) {
     return ErrnoStatus(errno, absl::StrCat("fcntl(", fd, ", F_DUPFD_CLOEXEC)"));
   }
   return copy;
+}
+
+Fd Fd::AboveStdio(Fd fd) {
+  if (!fd.is_open() || fd.get() > STDERR_FILENO) return fd;
+  absl::StatusOr<Fd> moved = fd.Dup();
+  return moved.ok() ? *std::move(moved) : std::move(fd);
 }
 
 }  // namespace mp

@@ -44,7 +44,8 @@ class Fd {
   // Closes the descriptor now. Keeps errno. May be called again.
   void Close();
 
-  // Returns a second descriptor for the same open file, close-on-exec.
+  // Returns a second descriptor for the same open file, close-on-exec and none
+  // of stdin, stdout and stderr.
   //
   // Errors:
   //   kInvalidArgument    there is nothing to duplicate.
@@ -54,6 +55,11 @@ class Fd {
 
   // The same for a descriptor that somebody else owns.
   static absl::StatusOr<Fd> DupOf(int fd);
+
+  // Returns the same open file at 3 or above, close-on-exec, so that it is not
+  // taken for the stdin, stdout or stderr of a process that has closed its own.
+  // Where there is no descriptor left it stays where it is.
+  static Fd AboveStdio(Fd fd);
 
  private:
   int fd_ = -1;

@@ -71,12 +71,14 @@ class SigpipeGuard {
     pthread_sigmask(SIG_BLOCK, &sigpipe_, &old_mask_);
   }
   ~SigpipeGuard() {
+    const int saved_errno = errno;
     if (!was_pending_) {
       const timespec now = {};
       while (sigtimedwait(&sigpipe_, nullptr, &now) < 0 && errno == EINTR) {
       }
     }
     pthread_sigmask(SIG_SETMASK, &old_mask_, nullptr);
+    errno = saved_errno;
   }
   SigpipeGuard(const SigpipeGuard&) = delete;
   SigpipeGuard& operator=(const SigpipeGuard&) = delete;
@@ -218,7 +220,7 @@ void CollectFds(msghdr& message, std::vector<Fd>& fds) {
     for (size_t i = 0; i < count; ++i) {
       int fd;
       std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-      fds.emplace_back(fd);
+      fds.push_back(Fd::AboveStdio(Fd(fd)));
     }
   }
 }
@@ -279,7 +281,7 @@ absl::Status WriteFrame(int stream, absl::string_view bytes,
     // A socket polls as writable only once most of it is free, so there may be
     // room at the end all the same.
     MP_ASSIGN_OR_RETURN(const bool ready, WaitForFd(stream, POLLOUT, deadline));
-    expired = !ready;
+    expired = !ready || deadline.Expired();
   }
   *cut = false;
   return absl::OkStatus();

@@ -452,5 +452,17 @@ INSTANTIATE_TEST_SUITE_P(Streams, FrameTest,
                                                               : "Pipe";
                          });
 
+TEST(FrameErrorTest, WriteErrorIsReportedAtOnce) {
+  const Fd full(open("/dev/full", O_WRONLY | O_CLOEXEC));
+  bool cut;
+  EXPECT_THAT(
+      WriteFrame(full.get(), "x", {}, Deadline(absl::Seconds(60)), &cut),
+      StatusIs(absl::StatusCode::kResourceExhausted));
+  const Fd unwritable(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  EXPECT_FALSE(
+      WriteFrame(unwritable.get(), "x", {}, Deadline(absl::Seconds(60)), &cut)
+          .ok());
+}
+
 }  // namespace
 }  // namespace mp

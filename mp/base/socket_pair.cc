@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "mp/base/errno_status.h"
@@ -15,7 +16,8 @@ absl::StatusOr<SocketPair> CreateSocketPair() {
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
     return ErrnoStatus(errno, "socketpair");
   }
-  return SocketPair(Fd(ends[0]), Fd(ends[1]));
+  Fd first = Fd::AboveStdio(Fd(ends[0]));
+  return SocketPair(std::move(first), Fd::AboveStdio(Fd(ends[1])));
 }
 
 }  // namespace mp

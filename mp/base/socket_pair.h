@@ -11,7 +11,7 @@ namespace mp {
 // Two connected ends of a Unix stream socket.
 using SocketPair = std::pair<Fd, Fd>;
 
-// Makes a pair of sockets, close-on-exec.
+// Makes a pair of sockets, close-on-exec and none of stdin, stdout and stderr.
 //
 // Source: man 2 socketpair.
 absl::StatusOr<SocketPair> CreateSocketPair();

@@ -159,7 +159,9 @@ class Connection {
   bool readable() const;
   bool writable() const;
 
-  // Returns the descriptor, which stays owned, or -1 if closed.
+  // Returns the descriptor, which stays owned, or -1 if closed. It polls as
+  // readable while there is something to receive: nothing is read ahead of the
+  // message that is being received.
   int fileno() const;
 
  private:

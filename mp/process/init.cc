@@ -10,6 +10,7 @@
 #include "mp/process/internal/fork_server_main.h"
 #include "mp/process/internal/image.h"
 #include "mp/process/internal/process_exit.h"
+#include "mp/process/internal/runner.h"
 #include "mp/process/internal/self_image.h"
 
 namespace mp {
@@ -27,6 +28,7 @@ void RestoreProcessName(int argc, char** argv) {
 
 void Init(int argc, char** argv, const InitOptions& options) {
   if (internal::SelfIsKnown()) return;
+  internal::FillStdio();
   internal::RememberSelf(argc, argv);
   internal::RememberStartupImages();
   std::optional<internal::TakenRole> role = internal::TakeRole();

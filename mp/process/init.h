@@ -25,6 +25,10 @@ struct InitOptions {
 //     ...
 //   }
 //
+// Should stdin, stdout or stderr be closed, it is opened on /dev/null, in the
+// direction that nobody uses: reading or writing it still fails, and no other
+// file can take its place by accident.
+//
 // For a program whose main() cannot be edited, depend on //mp/process:auto_init
 // instead. Later calls do nothing.
 //

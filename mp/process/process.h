@@ -115,6 +115,7 @@ class Process {
   //                        library that the new process will not have.
   //   kInvalidArgument     an argument that cannot be sent.
   //   kResourceExhausted   no process, memory or descriptor left.
+  //   kUnavailable         the fork server died five times in a row.
   absl::Status Start();
 
   // Waits until it has ended. May be called again.

@@ -129,6 +129,23 @@ TEST_P(ProgramTest, DaemonThatIgnoresSigtermIsKilledInTheEnd) {
   EXPECT_THAT(result.lines(), UnorderedElementsAre("main", "daemon"));
 }
 
+// With each of stdin and stderr closed, so that what is opened next takes its
+// place.
+TEST_P(ProgramTest, ClosedStdioIsNotMistakenForWhatIsOpenedNext) {
+  for (const char* closed : {"stdin", "stderr", "both", "both_later"}) {
+    const Result result =
+        RunProgram({"/bin/sh", "-c",
+                    absl::StrCat("exec ", kProgram, " ", GetParam(), " echo",
+                                 closed == std::string("stdin")    ? " 0<&-"
+                                 : closed == std::string("stderr") ? " 2>&-"
+                                 : closed == std::string("both") ? " 0<&- 2>&-"
+                                                                 : "_later")});
+    EXPECT_THAT(result.status, ExitedWith(0)) << closed;
+    EXPECT_THAT(result.lines(), UnorderedElementsAre("main", "child"))
+        << closed;
+  }
+}
+
 TEST_P(ProgramTest, ChildSetupThatThrowsIsNamed) {
   const bool is_new = GetParam() == "forkserver" || GetParam() == "spawn";
   const Result result = RunProgram({kProgram, GetParam(), "throwing_setup"});

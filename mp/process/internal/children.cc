@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <memory>
-#include <new>
 #include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "mp/base/bury.h"
 #include "mp/base/deadline.h"
 #include "mp/base/fork_safe_mutex.h"
 #include "mp/process/internal/child.h"
@@ -83,7 +83,7 @@ void Children::Forget() {
   // A thread that is not in this process may have been in the middle of using
   // them, so they are not even destroyed.
   mutex_.Reset();
-  new (&entries_) std::vector<Entry>;
+  Bury(entries_);
 }
 
 }  // namespace mp::internal

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "mp/base/bury.h"
 #include "mp/base/deadline.h"
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
@@ -233,8 +234,10 @@ void ForkServer::Stop() {
 void ForkServer::Forget() {
   // A thread that is not in this process may be in the middle of StartChild(),
   // so nothing is destroyed; but the server is to see the end of its client.
-  close(socket_.Release());
-  new (this) ForkServer;
+  socket_.Close();
+  mutex_.Reset();
+  Bury(server_);
+  ledger_ = nullptr;
 }
 
 }  // namespace mp::internal

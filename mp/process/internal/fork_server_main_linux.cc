@@ -202,6 +202,7 @@ class Server {
     }
     ReplaceStdio(STDOUT_FILENO, request.has_stdout, fds, next);
     ReplaceStdio(STDERR_FILENO, request.has_stderr, fds, next);
+    FillStdio();
     Fd boot_socket = std::move(fds[0]);
     fds.clear();
     ExitForked(RunBootedChild(std::move(boot_socket), setup_));

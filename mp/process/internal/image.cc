@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +17,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "mp/base/bury.h"
 #include "mp/base/fork_safe_mutex.h"
 
 namespace mp::internal {
@@ -197,7 +197,7 @@ class ImageTable {
 
   void Forget() ABSL_NO_THREAD_SAFETY_ANALYSIS {
     mutex_.Reset();
-    new (&images_) std::vector<Image>;
+    Bury(images_);
   }
 
   std::string DescribeAll() {

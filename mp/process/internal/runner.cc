@@ -92,6 +92,15 @@ void UnblockSignals() {
   pthread_sigmask(SIG_SETMASK, &none, nullptr);
 }
 
+void FillStdio() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) >= 0) continue;
+    // The lowest that is free is this one.
+    static_cast<void>(
+        open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY));
+  }
+}
+
 void DetachStdin() {
   const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (null < 0) return;

@@ -39,6 +39,11 @@ void FlushStdio();
 // its starter had blocked.
 void UnblockSignals();
 
+// Puts something in the place of a stdin, stdout or stderr that is closed, so
+// that no descriptor of ours is taken for one. Reading or writing it fails as
+// before.
+void FillStdio();
+
 // Makes /dev/null the stdin.
 void DetachStdin();
 

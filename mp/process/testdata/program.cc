@@ -7,10 +7,13 @@
 #include <unistd.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "mp/base/fd.h"
+#include "mp/base/socket_pair.h"
 #include "mp/base/status_macros.h"
 #include "mp/process/context.h"
 #include "mp/process/process.h"
@@ -63,6 +66,26 @@ void ForgetDaemon(mp::Context context, void (*daemon)(mp::StartMethod)) {
   usleep(300'000);  // it has said its word by then, as a rule
 }
 
+// Sends a child a descriptor to which it writes.
+void Echo(mp::Context context, bool close_stdio) {
+  if (close_stdio) {
+    close(STDIN_FILENO);
+    close(STDERR_FILENO);
+  }
+  absl::StatusOr<mp::SocketPair> sockets = mp::CreateSocketPair();
+  MP_CHECK_OK(sockets);
+  mp::Process process(
+      {.context = context},
+      [](const mp::Fd& fd) {
+        char byte = '?';
+        if (read(fd.get(), &byte, 1) == 1 && byte == '!') Child();
+      },
+      std::move(sockets->second));
+  MP_CHECK_OK(process.Start());
+  if (write(sockets->first.get(), "!", 1) != 1) _exit(95);
+  MP_CHECK_OK(process.Join());
+}
+
 // Closes what it has not opened, as a careful program may do.
 void CloseAll(mp::Context context) {
   for (int fd = 3; fd < 100; ++fd) close(fd);
@@ -111,6 +134,7 @@ int main(int argc, char** argv) {
   if (job == "daemon") ForgetDaemon(*context, Daemon);
   if (job == "stubborn") ForgetDaemon(*context, StubbornDaemon);
   if (job == "closed") CloseAll(*context);
+  if (job == "echo" || job == "echo_later") Echo(*context, job != "echo");
   if (job == "replaced") ReplaceFile(argv[0]);
   if (job == "replaced" || job == "setup" || job == "throwing_setup")
     RunOne(*context);
