@@ -1,10 +1,10 @@
 #ifndef MP_BASE_FORK_SAFE_MUTEX_H_
 #define MP_BASE_FORK_SAFE_MUTEX_H_
 
-#include <mutex>
-#include <new>
-
 #include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
+#include "mp/base/deadline.h"
+#include "mp/base/futex.h"
 
 namespace mp {
 
@@ -17,14 +17,22 @@ namespace mp {
 // Fork: one that another thread may have held has to be Reset() in the child.
 class ABSL_LOCKABLE ForkSafeMutex {
  public:
-  void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }
-  void Unlock() ABSL_UNLOCK_FUNCTION() { mutex_.unlock(); }
+  void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
+    LockUntil(Deadline(absl::InfiniteDuration()));
+  }
 
-  // In a forked child, before anything else uses it: makes it a new one.
-  void Reset() { new (&mutex_) std::mutex; }
+  // Returns false if it could not be had before `deadline`.
+  bool LockUntil(const Deadline& deadline)
+      ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true);
+
+  void Unlock() ABSL_UNLOCK_FUNCTION();
+
+  // In a forked child, before anything else uses it: makes it a free one.
+  void Reset();
 
  private:
-  std::mutex mutex_;
+  // 0: free; 1: taken; 2: taken, and somebody may wait.
+  FutexWord state_{0};
 };
 
 // Holds a ForkSafeMutex for a scope.

@@ -1,9 +1,10 @@
 #ifndef MP_IPC_INTERNAL_TURN_H_
 #define MP_IPC_INTERNAL_TURN_H_
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "mp/base/deadline.h"
-#include "mp/base/futex.h"
+#include "mp/base/fork_safe_mutex.h"
 
 namespace mp::internal {
 
@@ -14,15 +15,14 @@ namespace mp::internal {
 //   Turn::Holder holder(turn, deadline);
 //   MP_RETURN_IF_ERROR(holder.status());
 //
-// Fork: has no state but its own, so that it works in a forked child, unless
-//       another thread held it at the fork.
+// Fork: works in a forked child, unless another thread held it at the fork.
 class Turn {
  public:
   class Holder {
    public:
     // Waits for the turn. Holds it unless status() is kDeadlineExceeded.
-    Holder(Turn& turn, const Deadline& deadline);
-    ~Holder();
+    Holder(Turn& turn, const Deadline& deadline) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+    ~Holder() ABSL_NO_THREAD_SAFETY_ANALYSIS;
     Holder(const Holder&) = delete;
     Holder& operator=(const Holder&) = delete;
 
@@ -34,11 +34,7 @@ class Turn {
   };
 
  private:
-  bool Take(const Deadline& deadline);
-  void GiveBack();
-
-  // 0: free; 1: taken; 2: taken, and somebody may wait.
-  FutexWord state_{0};
+  ForkSafeMutex mutex_;
 };
 
 }  // namespace mp::internal
