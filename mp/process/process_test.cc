@@ -1,6 +1,7 @@
 #include "mp/process/process.h"
 
 #include <fcntl.h>
+#include <link.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -537,6 +538,30 @@ TEST_P(RealProcessTest, StartsFromThreadsWhileOthersStartToo) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(right, 40);
+}
+
+// The C library does not give a forked child back the lock that another thread
+// held in dl_iterate_phdr(3).
+TEST(ProcessForkTest, ChildNeedsNoLockOfTheLoader) {
+  std::atomic<bool> done{false};
+  std::thread holder([&] {
+    while (!done) {
+      dl_iterate_phdr(
+          [](dl_phdr_info*, size_t, void*) {
+            usleep(500);
+            return 1;
+          },
+          nullptr);
+    }
+  });
+  int right = 0;
+  for (int i = 0; i < 50; ++i) {
+    Process process({.context = StartMethod::kFork}, [] { Exit(3); });
+    right += ExitCodeOf(process) == 3 ? 1 : 0;
+  }
+  done = true;
+  holder.join();
+  EXPECT_EQ(right, 50);
 }
 
 TEST(ProcessThreadTest, CannotBeKilled) {

@@ -17,7 +17,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "mp/base/bury.h"
 #include "mp/base/fork_safe_mutex.h"
 
 namespace mp::internal {
@@ -161,31 +160,31 @@ class ImageTable {
   absl::StatusOr<CodeLocation> Locate(const void* address,
                                       bool must_be_startup_image) {
     ForkSafeLock lock(mutex_);
-    Refresh();
     const auto at = reinterpret_cast<uintptr_t>(address);
-    for (const Image& image : images_) {
-      if (!image.HasCodeAt(at)) continue;
-      if (must_be_startup_image && !IsStartup(image)) {
-        return NotLoadedInChild(image);
-      }
-      return CodeLocation{IdOf(image), at - image.base};
+    const Image* const image =
+        FindImage([&](const Image& image) { return image.HasCodeAt(at); });
+    if (image == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the pointer 0x", absl::Hex(at),
+                       " is not to a function of the program or of a library"));
     }
-    return absl::InvalidArgumentError(
-        absl::StrCat("the pointer 0x", absl::Hex(at),
-                     " is not to a function of the program or of a library"));
+    if (must_be_startup_image && !IsStartup(*image)) {
+      return NotLoadedInChild(*image);
+    }
+    return CodeLocation{IdOf(*image), at - image->base};
   }
 
   absl::StatusOr<const void*> Find(const CodeLocation& location) {
     ForkSafeLock lock(mutex_);
-    Refresh();
-    for (const Image& image : images_) {
-      if (IdOf(image) != location.image_id) continue;
-      const uintptr_t address = image.base + location.offset;
-      if (image.HasCodeAt(address)) {
+    const Image* const image = FindImage(
+        [&](const Image& image) { return IdOf(image) == location.image_id; });
+    if (image != nullptr) {
+      const uintptr_t address = image->base + location.offset;
+      if (image->HasCodeAt(address)) {
         return reinterpret_cast<const void*>(address);
       }
       return absl::DataLossError(absl::StrCat("offset ", location.offset,
-                                              " of ", image.name(),
+                                              " of ", image->name(),
                                               " is not executable code"));
     }
     return absl::FailedPreconditionError(absl::StrCat(
@@ -195,9 +194,11 @@ class ImageTable {
         Describe()));
   }
 
-  void Forget() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  void BeforeFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex_.Lock(); }
+  void AfterForkInParent() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex_.Unlock(); }
+  void AfterForkInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS {
     mutex_.Reset();
-    Bury(images_);
+    inherited_ = !images_.empty();
   }
 
   std::string DescribeAll() {
@@ -228,6 +229,23 @@ class ImageTable {
            startup_ids_.end();
   }
 
+  template <typename Predicate>
+  const Image* FindImage(Predicate predicate)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto find = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS -> const Image* {
+      const auto found =
+          std::find_if(images_.begin(), images_.end(), predicate);
+      return found == images_.end() ? nullptr : &*found;
+    };
+    if (inherited_) {
+      const Image* const found = find();
+      if (found != nullptr) return found;
+      inherited_ = false;
+    }
+    Refresh();
+    return find();
+  }
+
   void Refresh() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const Generation now = CurrentGeneration();
     if (!images_.empty() && now == generation_) return;
@@ -255,6 +273,11 @@ class ImageTable {
   ForkSafeMutex mutex_;
   Generation generation_ ABSL_GUARDED_BY(mutex_);
   std::vector<Image> images_ ABSL_GUARDED_BY(mutex_);
+  // In a forked child, the list is as good as the parent's, and the loader not
+  // to be asked before it has to be: the C library does not give a child the
+  // lock behind dl_iterate_phdr() back that a thread of the parent held
+  // (glibc 2.36, elf/dl-iteratephdr.c, _dl_load_write_lock).
+  bool inherited_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::string> startup_ids_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -276,7 +299,9 @@ absl::StatusOr<const void*> FindCode(const CodeLocation& location) {
   return Table().Find(location);
 }
 
-void ForgetImages() { Table().Forget(); }
+void LockImagesForFork() { Table().BeforeFork(); }
+void UnlockImagesInParent() { Table().AfterForkInParent(); }
+void InheritImages() { Table().AfterForkInChild(); }
 
 std::string DescribeImages() { return Table().DescribeAll(); }
 

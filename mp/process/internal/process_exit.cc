@@ -41,14 +41,25 @@ void FinishChildren() {
   ForkServer::Get().Stop();
 }
 
+// What a forked child needs whole, whatever other threads are doing.
+void BeforeFork() {
+  LockImagesForFork();
+  LockTrampolinesForFork();
+}
+
+void AfterForkInParent() {
+  UnlockTrampolinesInParent();
+  UnlockImagesInParent();
+}
+
 // In a child of any fork, the program's own too: children, fork server and the
 // locks of threads that are not there are those of the parent.
-void ForgetParents() {
+void AfterForkInChild() {
+  InheritTrampolines();
+  InheritImages();
   Children::Get().Forget();
   ForkServer::Get().Forget();
   ForgetLifeLine();
-  ForgetImages();
-  ForgetTrampolineLock();
 }
 
 }  // namespace
@@ -56,7 +67,7 @@ void ForgetParents() {
 void WatchExitAndForks() {
   static const bool watched =
       (std::atexit(FinishChildren),
-       pthread_atfork(nullptr, nullptr, ForgetParents), true);
+       pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild), true);
   static_cast<void>(watched);
 }
 

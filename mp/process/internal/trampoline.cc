@@ -41,7 +41,13 @@ TrampolineRegistration::~TrampolineRegistration() {
   if (--found->second == 0) registry.counts.erase(found);
 }
 
-void ForgetTrampolineLock() { TheRegistry().mutex.Reset(); }
+void LockTrampolinesForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  TheRegistry().mutex.Lock();
+}
+void UnlockTrampolinesInParent() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  TheRegistry().mutex.Unlock();
+}
+void InheritTrampolines() { TheRegistry().mutex.Reset(); }
 
 void WriteTrampoline(Trampoline trampoline, Encoder& encoder) {
   WriteCode(reinterpret_cast<const void*>(trampoline), encoder);

@@ -30,8 +30,11 @@ class TrampolineRegistration {
   const Trampoline trampoline_;
 };
 
-// In a forked child: nobody else holds the list of trampolines.
-void ForgetTrampolineLock();
+// Around a fork, so that the child has a whole list of trampolines, and nobody
+// holds its lock.
+void LockTrampolinesForFork();
+void UnlockTrampolinesInParent();
+void InheritTrampolines();
 
 void WriteTrampoline(Trampoline trampoline, Encoder& encoder);
 
