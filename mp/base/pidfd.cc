@@ -1,6 +1,7 @@
 #include "mp/base/pidfd.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -45,9 +46,20 @@ absl::Status SendSignal(const Fd& pidfd, int signal) {
 }
 
 absl::StatusOr<std::optional<int>> ReapChild(const Fd& pidfd) {
+  const absl::StatusOr<std::optional<ReapedChild>> reaped =
+      ReapChildWithUsage(pidfd);
+  if (!reaped.ok()) return reaped.status();
+  if (!reaped->has_value()) return std::nullopt;
+  return (*reaped)->exit_code;
+}
+
+absl::StatusOr<std::optional<ReapedChild>> ReapChildWithUsage(const Fd& pidfd) {
   siginfo_t info = {};
-  const int result = RetryOnEintr(
-      [&] { return waitid(kPidfd, pidfd.get(), &info, WEXITED | WNOHANG); });
+  ReapedChild child = {};
+  const long result = RetryOnEintr([&] {
+    return syscall(SYS_waitid, kPidfd, pidfd.get(), &info, WEXITED | WNOHANG,
+                   &child.usage);
+  });
   if (result != 0) {
     if (errno == ECHILD) {
       return absl::NotFoundError(
@@ -56,7 +68,10 @@ absl::StatusOr<std::optional<int>> ReapChild(const Fd& pidfd) {
     return ErrnoStatus(errno, "waitid(P_PIDFD)");
   }
   if (info.si_pid == 0) return std::nullopt;
-  return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+  child.exit_code =
+      info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+  child.core_dumped = info.si_code == CLD_DUMPED;
+  return child;
 }
 
 }  // namespace mp

@@ -2,6 +2,7 @@
 #define MP_BASE_PIDFD_H_
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <optional>
@@ -35,6 +36,18 @@ absl::Status SendSignal(const Fd& pidfd, int signal);
 //   kNotFound  it is no child of this process, or another wait took it.
 // Source: man 2 waitid, P_PIDFD (Linux 5.4).
 absl::StatusOr<std::optional<int>> ReapChild(const Fd& pidfd);
+
+// The same, with all that the kernel tells of the child's life.
+struct ReapedChild {
+  int exit_code;  // or -N
+  bool core_dumped;
+  // What it used, and the children that it has waited for. Units as in
+  // man 2 getrusage: ru_maxrss in KiB.
+  rusage usage;
+};
+// Source: the kernel's waitid(2) has a fifth argument that the C library's has
+// not.
+absl::StatusOr<std::optional<ReapedChild>> ReapChildWithUsage(const Fd& pidfd);
 
 }  // namespace mp
 

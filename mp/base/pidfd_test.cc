@@ -3,10 +3,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdlib>
+#include <ctime>
 #include <optional>
 
 #include "absl/functional/function_ref.h"
@@ -83,6 +86,49 @@ TEST_F(PidfdTest, ReapReturnsTheExitCode) {
 TEST_F(PidfdTest, ReapReturnsTheSignalAsNegative) {
   EXPECT_EQ(AwaitAndReap(Fork([] { raise(SIGKILL); })), -SIGKILL);
   EXPECT_EQ(AwaitAndReap(Fork([] { abort(); })), -SIGABRT);
+}
+
+TEST_F(PidfdTest, ReapReturnsWhatTheChildUsed) {
+  constexpr size_t kBytes = 32 << 20;
+  const Fd pidfd = Fork([] {
+    auto* const memory = static_cast<volatile char*>(malloc(kBytes));
+    for (size_t i = 0; i < kBytes; i += 1024) memory[i] = 1;
+    while (clock() < CLOCKS_PER_SEC / 50) continue;
+    _exit(3);
+  });
+  const Deadline deadline(absl::Seconds(30));
+  ASSERT_THAT(WaitForFd(pidfd.get(), POLLIN, deadline), IsOkAndHolds(true));
+  const absl::StatusOr<std::optional<ReapedChild>> child =
+      ReapChildWithUsage(pidfd);
+  ASSERT_THAT(child, IsOk());
+  ASSERT_TRUE(child->has_value());
+  EXPECT_EQ((*child)->exit_code, 3);
+  EXPECT_FALSE((*child)->core_dumped);
+  const rusage& usage = (*child)->usage;
+  EXPECT_GE(usage.ru_maxrss, static_cast<long>(kBytes / 1024));
+  EXPECT_GT(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec +
+                usage.ru_utime.tv_sec + usage.ru_stime.tv_sec,
+            0);
+}
+
+TEST_F(PidfdTest, ReapTellsWhetherACoreWasDumped) {
+  rlimit limit;
+  ASSERT_EQ(getrlimit(RLIMIT_CORE, &limit), 0);
+  for (const rlim_t bytes : {rlim_t{0}, limit.rlim_max}) {
+    const Fd pidfd = Fork([&] {
+      limit.rlim_cur = bytes;
+      setrlimit(RLIMIT_CORE, &limit);
+      // Where the core may lie about.
+      if (chdir(::testing::TempDir().c_str()) == 0) abort();
+    });
+    siginfo_t info;
+    ASSERT_EQ(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT), 0);
+    const auto child = ReapChildWithUsage(pidfd);
+    ASSERT_THAT(child, IsOk());
+    EXPECT_EQ((*child)->exit_code, -SIGABRT);
+    // It is up to the system and to sanitizers whether there is one.
+    EXPECT_EQ((*child)->core_dumped, info.si_code == CLD_DUMPED);
+  }
 }
 
 TEST_F(PidfdTest, SendSignalReachesTheProcess) {

@@ -19,11 +19,11 @@
 #include "mp/base/deadline.h"
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
-#include "mp/base/fork_hook.h"
 #include "mp/base/frame.h"
 #include "mp/base/io.h"
 #include "mp/base/status_macros.h"
 #include "mp/ipc/internal/turn.h"
+#include "mp/process/after_fork.h"
 #include "mp/process/decoder.h"
 #include "mp/process/encoder.h"
 #include "mp/process/parcel.h"
@@ -42,7 +42,7 @@ struct Connection::State {
   internal::Turn send_turn;
   internal::Turn recv_turn;
   // In a forked child that has not been given this end.
-  ForkHook hook{[this] { fd.Close(); }};
+  AfterFork after_fork{[this] { fd.Close(); }};
 };
 
 namespace {

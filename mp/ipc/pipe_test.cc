@@ -15,6 +15,7 @@
 #include "mp/base/status_macros.h"
 #include "mp/ipc/connection.h"
 #include "mp/process/context.h"
+#include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
 #include "mp/testing/leaks.h"
 #include "mp/testing/status_matchers.h"
@@ -22,6 +23,8 @@
 namespace mp {
 namespace {
 
+using ::mp::internal::kLong;
+using ::mp::internal::StartMethodTest;
 using ::mp::testing::IsOk;
 using ::mp::testing::IsOkAndHolds;
 using ::mp::testing::LeakCheck;
@@ -29,28 +32,18 @@ using ::mp::testing::StatusIs;
 using ::testing::_;
 using ::testing::Optional;
 
-constexpr absl::Duration kLong = absl::Seconds(60);
-
 // Between this process and one of each start method.
-class PipeTest : public ::testing::TestWithParam<StartMethod> {
+class PipeTest : public StartMethodTest {
  protected:
   PipeTest() {
-    Process process({.context = GetParam()}, [] {});  // starts a fork server
-    MP_CHECK_OK(process.Start());
-    MP_CHECK_OK(process.Join());
+    Run([] {});  // a fork server may start, and stays
     leak_check_.emplace();
   }
-  ProcessOptions options() const { return {.context = GetParam()}; }
 
  private:
   std::optional<LeakCheck> leak_check_;
 };
-
-INSTANTIATE_TEST_SUITE_P(
-    AllStartMethods, PipeTest,
-    ::testing::Values(StartMethod::kForkServer, StartMethod::kFork,
-                      StartMethod::kSpawn, StartMethod::kThread),
-    [](const auto& info) { return std::string(StartMethodName(info.param)); });
+MP_INSTANTIATE_TEST_SUITE(PipeTest, AllStartMethods);
 
 absl::Status Square(Connection connection) {
   while (true) {

@@ -19,7 +19,18 @@ constexpr StartMethod kMethods[] = {StartMethod::kForkServer,
                                     StartMethod::kThread};
 constexpr int kUnset = -1;
 
-std::atomic<int> default_method{kUnset};
+// Each is a StartMethod or kUnset.
+std::atomic<int> chosen_method{kUnset};
+std::atomic<int> process_method{kUnset};
+thread_local int thread_method = kUnset;
+
+StartMethod DefaultMethod() {
+  for (const int method :
+       {thread_method, chosen_method.load(), process_method.load()}) {
+    if (method != kUnset) return static_cast<StartMethod>(method);
+  }
+  return kMethods[0];
+}
 
 }  // namespace
 
@@ -38,9 +49,7 @@ absl::string_view StartMethodName(StartMethod method) {
 }
 
 StartMethod Context::start_method() const {
-  if (method_.has_value()) return *method_;
-  const int chosen = default_method.load();
-  return chosen == kUnset ? kMethods[0] : static_cast<StartMethod>(chosen);
+  return method_.has_value() ? *method_ : DefaultMethod();
 }
 
 absl::StatusOr<Context> GetContext(absl::string_view name) {
@@ -57,13 +66,20 @@ absl::Status SetStartMethod(absl::string_view name, bool force) {
   const int method = static_cast<int>(context.start_method());
   int unset = kUnset;
   if (force) {
-    default_method.store(method);
-  } else if (!default_method.compare_exchange_strong(unset, method)) {
+    chosen_method.store(method);
+  } else if (!chosen_method.compare_exchange_strong(unset, method)) {
     return absl::FailedPreconditionError(absl::StrCat(
         "SetStartMethod(\"", name, "\"): it has been set to \"",
         StartMethodName(static_cast<StartMethod>(unset)), "\" already"));
   }
   return absl::OkStatus();
+}
+
+void ResetStartMethod() { chosen_method.store(kUnset); }
+
+absl::string_view GetStartMethod(bool allow_none) {
+  if (allow_none && chosen_method.load() == kUnset) return "";
+  return StartMethodName(Context().start_method());
 }
 
 std::vector<std::string> GetAllStartMethods() {
@@ -74,4 +90,17 @@ std::vector<std::string> GetAllStartMethods() {
   return names;
 }
 
+namespace internal {
+
+void SetProcessStartMethod(StartMethod method) {
+  thread_method = kUnset;
+  chosen_method.store(kUnset);
+  process_method.store(static_cast<int>(method));
+}
+
+void SetThreadStartMethod(StartMethod method) {
+  thread_method = static_cast<int>(method);
+}
+
+}  // namespace internal
 }  // namespace mp

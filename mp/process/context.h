@@ -15,7 +15,9 @@ namespace mp {
 enum class StartMethod {
   // A fork of a server, which is this program, started afresh for the first
   // such process and stopped in mp::Init(): it has one thread and little
-  // memory, so this is safe and fast however large the caller is.
+  // memory, so this is safe and fast however large the caller is. The server is
+  // a child of this process that ends with it: who waits for all children, by
+  // while (wait(nullptr) > 0), waits for ever.
   kForkServer,
   // fork(2) of the caller: the child has a copy of all its memory and
   // descriptors, but of its threads only the calling one. Locks that other
@@ -44,7 +46,7 @@ absl::string_view StartMethodName(StartMethod method);
 //          threads are a start method, not a module of their own.
 class Context {
  public:
-  // The program's default: what SetStartMethod() chose, else fork server.
+  // The default: see GetStartMethod().
   Context() = default;
 
   Context(StartMethod method) : method_(method) {}  // NOLINT: a plain wrapper
@@ -70,7 +72,7 @@ struct ForkContext {};
 // Source: CPython multiprocessing.get_context().
 absl::StatusOr<Context> GetContext(absl::string_view name);
 
-// Chooses the default start method of the program, once.
+// Chooses the default start method of this process, once.
 //
 // Errors:
 //   kInvalidArgument     there is no such start method.
@@ -79,11 +81,33 @@ absl::StatusOr<Context> GetContext(absl::string_view name);
 // default does not fix it.
 absl::Status SetStartMethod(absl::string_view name, bool force = false);
 
+// Takes the choice back.
+//
+// Source: CPython multiprocessing.set_start_method(None, force=True).
+void ResetStartMethod();
+
+// Returns the name of the default start method: the one that SetStartMethod()
+// chose; otherwise that by which this process was itself started; otherwise
+// forkserver. A thread that stands for a process has thread. With `allow_none`
+// it is "" if nobody has chosen.
+//
+// Source: CPython multiprocessing.get_start_method(). Differs: asking does not
+// fix it.
+absl::string_view GetStartMethod(bool allow_none = false);
+
 // Returns the names of all start methods, the default first.
 //
 // Source: CPython multiprocessing.get_all_start_methods().
 std::vector<std::string> GetAllStartMethods();
 
+namespace internal {
+
+// In a process, or a thread that stands for one, which is to start others as it
+// was started itself.
+void SetProcessStartMethod(StartMethod method);
+void SetThreadStartMethod(StartMethod method);
+
+}  // namespace internal
 }  // namespace mp
 
 #endif  // MP_PROCESS_CONTEXT_H_

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -20,8 +21,17 @@
 namespace mp {
 
 ProcessInfo CurrentProcess() {
-  const internal::Identity& me = internal::CurrentIdentity();
-  return {me.name, getpid(), me.daemon, me.started_by};
+  internal::Identity me = internal::CurrentIdentity();
+  return {std::move(me.name), getpid(), me.daemon, me.started_by,
+          *std::move(me.authkey)};
+}
+
+void SetCurrentProcessName(std::string name) {
+  internal::SetCurrentName(std::move(name));
+}
+
+void SetCurrentProcessAuthKey(AuthKey key) {
+  internal::SetCurrentAuthKey(std::move(key));
 }
 
 std::optional<ParentProcess> ParentProcess::Get() {
@@ -46,8 +56,9 @@ std::vector<ProcessInfo> ActiveChildren() {
   std::vector<ProcessInfo> active;
   for (const internal::Children::Entry& entry :
        internal::Children::Get().Active()) {
+    if (!entry.started_by.has_value()) continue;
     active.push_back(
-        {entry.name, entry.child->pid(), entry.daemon, entry.started_by});
+        {entry.name, entry.child->pid(), entry.daemon, entry.started_by, {}});
   }
   return active;
 }

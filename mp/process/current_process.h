@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "mp/process/auth_key.h"
 #include "mp/process/context.h"
 
 // Who the calling process is, who started it, and whom it has started.
@@ -21,6 +22,8 @@ struct ProcessInfo {
   bool daemon = false;
   // Nothing for the program's first process.
   std::optional<StartMethod> started_by = {};
+  // What its connections prove themselves with.
+  AuthKey authkey = {};
 };
 
 // Returns the calling process, or the thread that stands for one. The first one
@@ -28,6 +31,18 @@ struct ProcessInfo {
 //
 // Source: CPython multiprocessing.current_process().
 ProcessInfo CurrentProcess();
+
+// Changes the name of the calling process, or thread that stands for one: what
+// it says of itself from now on. Its starter keeps calling it by the old one.
+//
+// Source: CPython Process.name.
+void SetCurrentProcessName(std::string name);
+
+// Changes the key of the calling process, which processes that it makes from
+// now on have too. The first process has 32 random bytes.
+//
+// Source: CPython Process.authkey.
+void SetCurrentProcessAuthKey(AuthKey key);
 
 // The process that started this one.
 //
@@ -65,7 +80,8 @@ class ParentProcess {
   int sentinel_;
 };
 
-// Returns the children of this process that still run, and reaps the others.
+// Returns the processes that this one has started and that still run, without
+// programs of Subprocess, and reaps the others. The keys are left out.
 //
 // Source: CPython multiprocessing.active_children().
 std::vector<ProcessInfo> ActiveChildren();

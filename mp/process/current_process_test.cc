@@ -13,6 +13,7 @@
 #include "mp/base/status_macros.h"
 #include "mp/process/context.h"
 #include "mp/process/internal/report.h"
+#include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
 #include "mp/testing/marker.h"
 #include "mp/testing/status_matchers.h"
@@ -22,36 +23,21 @@ namespace {
 
 using ::mp::internal::AwaitRelease;
 using ::mp::internal::Copy;
+using ::mp::internal::kLong;
 using ::mp::internal::Listener;
 using ::mp::internal::Report;
 using ::mp::internal::Say;
+using ::mp::internal::StartMethodTest;
 using ::mp::testing::IsOk;
 using ::testing::ElementsAre;
 using ::testing::Field;
 using ::testing::IsEmpty;
 
-constexpr absl::Duration kLong = absl::Seconds(60);
+class CurrentProcessTest : public StartMethodTest {};
+MP_INSTANTIATE_TEST_SUITE(CurrentProcessTest, AllStartMethods);
 
-class CurrentProcessTest : public ::testing::TestWithParam<StartMethod> {
- protected:
-  ProcessOptions options() const { return {.context = GetParam()}; }
-};
-
-INSTANTIATE_TEST_SUITE_P(
-    AllStartMethods, CurrentProcessTest,
-    ::testing::Values(StartMethod::kForkServer, StartMethod::kFork,
-                      StartMethod::kSpawn, StartMethod::kThread),
-    [](const auto& info) { return std::string(StartMethodName(info.param)); });
-
-class ParentProcessTest : public CurrentProcessTest {};
-
-INSTANTIATE_TEST_SUITE_P(RealStartMethods, ParentProcessTest,
-                         ::testing::Values(StartMethod::kForkServer,
-                                           StartMethod::kFork,
-                                           StartMethod::kSpawn),
-                         [](const auto& info) {
-                           return std::string(StartMethodName(info.param));
-                         });
+class ParentProcessTest : public StartMethodTest {};
+MP_INSTANTIATE_TEST_SUITE(ParentProcessTest, RealStartMethods);
 
 TEST(MainProcessTest, IsCalledSoAndHasNoParent) {
   EXPECT_EQ(CurrentProcess().name, "MainProcess");

@@ -14,16 +14,10 @@ void Exit(int code) {
   const std::optional<StartMethod> started_by =
       internal::CurrentIdentity().started_by;
   if (!started_by.has_value()) std::exit(code);
-  switch (*started_by) {
-    case StartMethod::kThread:
-      throw internal::ExitThread{code & 0xff};
-    case StartMethod::kSpawn:
-      internal::ExitProgram(code);
-    case StartMethod::kFork:
-    case StartMethod::kForkServer:
-      internal::ExitForked(code);
+  if (*started_by == StartMethod::kThread) {
+    throw internal::ExitThread{code & 0xff};
   }
-  std::abort();
+  internal::ExitProcess(code);
 }
 
 }  // namespace mp

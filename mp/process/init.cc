@@ -7,6 +7,7 @@
 
 #include "absl/strings/string_view.h"
 #include "mp/process/internal/boot.h"
+#include "mp/process/internal/end_by_signal.h"
 #include "mp/process/internal/fork_server_main.h"
 #include "mp/process/internal/image.h"
 #include "mp/process/internal/process_exit.h"
@@ -28,6 +29,7 @@ void RestoreProcessName(int argc, char** argv) {
 
 void Init(int argc, char** argv, const InitOptions& options) {
   if (internal::SelfIsKnown()) return;
+  if (!options.handle_signals) internal::LeaveSignalsAlone();
   internal::FillStdio();
   internal::RememberSelf(argc, argv);
   internal::RememberStartupImages();
@@ -38,7 +40,7 @@ void Init(int argc, char** argv, const InitOptions& options) {
   if (role->role == internal::Role::kForkServer) {
     internal::RunForkServer(std::move(role->socket), setup);
   }
-  internal::ExitProgram(
+  internal::ExitProcess(
       internal::RunBootedChild(std::move(role->socket), setup));
 }
 

@@ -10,6 +10,20 @@ struct InitOptions {
   // its function, with the arguments of the program: the place to parse flags
   // or set up logging, which main() does below Init() and so not for children.
   std::function<void(int argc, char** argv)> child_setup = nullptr;
+
+  // Whether a process that has children ends in order by SIGINT, SIGTERM and
+  // SIGHUP: by Ctrl-C or a hang-up of the terminal, when its children and
+  // daemons have ended, so that the shell's prompt comes last; by a signal that
+  // somebody sends, when its daemons have. Then it dies of the signal, as ever.
+  // A second Ctrl-C ends it at once; else it takes 6 s at most.
+  //
+  // As always with death by a signal, exit handlers and destructors do not run,
+  // and what is buffered in stdio is lost.
+  //
+  // A handler is installed at the first Process::Start(), and only for a signal
+  // that has its default action then: one that the program handles or ignores
+  // by then, or later, is the program's. Say false to keep mp's hands off.
+  bool handle_signals = true;
 };
 
 // Must be called once, as the first thing in main(), by a program that starts
@@ -28,6 +42,9 @@ struct InitOptions {
 // Should stdin, stdout or stderr be closed, it is opened on /dev/null, in the
 // direction that nobody uses: reading or writing it still fails, and no other
 // file can take its place by accident.
+//
+// A program that closes descriptors that it does not know, as by closefrom(3),
+// must do so before: some of mp's own stay open from here on.
 //
 // For a program whose main() cannot be edited, depend on //mp/process:auto_init
 // instead. Later calls do nothing.

@@ -1,6 +1,7 @@
 #include "mp/process/process.h"
 
 #include <signal.h>
+#include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -16,15 +17,23 @@
 #include "absl/time/time.h"
 #include "mp/base/deadline.h"
 #include "mp/base/status_macros.h"
+#include "mp/process/auth_key.h"
 #include "mp/process/context.h"
 #include "mp/process/internal/call.h"
 #include "mp/process/internal/child.h"
 #include "mp/process/internal/children.h"
+#include "mp/process/internal/crash_arena.h"
 #include "mp/process/internal/identity.h"
+#include "mp/process/internal/monotonic.h"
+#include "mp/process/internal/oom.h"
 #include "mp/process/internal/parent_link.h"
 #include "mp/process/internal/process_exit.h"
 #include "mp/process/internal/process_state.h"
+#include "mp/process/internal/resolve_surroundings.h"
+#include "mp/process/internal/self_child.h"
 #include "mp/process/internal/start.h"
+#include "mp/process/process_report.h"
+#include "mp/process/surroundings.h"
 
 namespace mp {
 namespace {
@@ -58,6 +67,13 @@ absl::Status CheckStarted(absl::string_view operation,
   return absl::OkStatus();
 }
 
+absl::Status CheckNotStarted(absl::string_view operation,
+                             const ProcessState* state) {
+  MP_RETURN_IF_ERROR(CheckUsable(operation, state));
+  if (state->child == nullptr) return absl::OkStatus();
+  return Error(operation, state, "it has been started");
+}
+
 internal::StartResult StartBy(StartMethod method,
                               internal::StartRequest request) {
   switch (method) {
@@ -73,20 +89,59 @@ internal::StartResult StartBy(StartMethod method,
   return absl::InvalidArgumentError("there is no such start method");
 }
 
+// Starts it with a page where it writes down its own end.
+internal::StartResult StartReporting(StartMethod method,
+                                     internal::StartRequest request) {
+  internal::CrashSlotLease slot;
+  if (method != StartMethod::kThread) {
+    MP_ASSIGN_OR_RETURN(slot, internal::CrashArena::Get().Take());
+    MP_ASSIGN_OR_RETURN(request.crash_slot, slot.MakeTicket());
+    internal::OomWatch::Get().BeforeStart();
+  }
+  const absl::Duration started_at = internal::MonotonicNow();
+  internal::StartResult child = StartBy(method, std::move(request));
+  if (child.ok()) (*child)->Keep(std::move(slot), started_at);
+  return child;
+}
+
 absl::Status Wait(internal::Child& child, absl::Duration timeout) {
   MP_RETURN_IF_ERROR(child.Wait(Deadline(timeout)));
   internal::Children::Get().Remove(child);
   return absl::OkStatus();
 }
 
+absl::Status CheckSurroundings(const Surroundings& surroundings,
+                               StartMethod method) {
+  if (method != StartMethod::kThread || surroundings == Surroundings()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      "a thread has the surroundings of its process; leave "
+      "ProcessOptions::surroundings as they are, or use another start method");
+}
+
 internal::StartResult StartNow(ProcessState& state, StartMethod method) {
+  MP_RETURN_IF_ERROR(CheckSurroundings(state.surroundings, method));
+  MP_ASSIGN_OR_RETURN(internal::ResolvedSurroundings surroundings,
+                      internal::Resolve(state.surroundings));
   MP_ASSIGN_OR_RETURN(
       internal::ParentLink parent,
       internal::LinkToThisProcess(/*with_life_line=*/state.daemon));
-  return StartBy(method, {{state.name, state.path, state.daemon, method},
-                          std::move(parent),
-                          state.share_arguments,
-                          state.call});
+  return StartReporting(method, {{.name = state.name,
+                                  .path = state.path,
+                                  .daemon = state.daemon,
+                                  .started_by = method,
+                                  .authkey = state.authkey},
+                                 std::move(parent),
+                                 std::move(surroundings),
+                                 state.share_arguments,
+                                 state.call});
+}
+
+// "0", "17" or "-SIGTERM".
+std::string DescribeExitCode(int code) {
+  const char* const name = code < 0 ? sigabbrev_np(-code) : nullptr;
+  return name == nullptr ? absl::StrCat(code) : absl::StrCat("-SIG", name);
 }
 
 bool HasEnded(internal::Child& child) {
@@ -95,17 +150,35 @@ bool HasEnded(internal::Child& child) {
 
 }  // namespace
 
-Process::Process(Options options, std::unique_ptr<internal::Call> call)
+Process::Process(Options options, std::unique_ptr<internal::Call> call,
+                 std::string kind)
     : state_(std::make_unique<ProcessState>()) {
-  const internal::Identity& creator = internal::CurrentIdentity();
+  internal::Identity creator = internal::CurrentIdentity();
   state_->owner = getpid();
   state_->path = internal::NextChildPath();
-  state_->name = options.name.empty() ? absl::StrCat("Process-", state_->path)
+  state_->name = options.name.empty() ? absl::StrCat(kind, "-", state_->path)
                                       : std::move(options.name);
   state_->daemon = options.daemon.value_or(creator.daemon);
+  state_->authkey = *std::move(creator.authkey);
   state_->share_arguments = options.share_arguments;
   state_->context = options.context;
+  state_->surroundings = std::move(options.surroundings);
   state_->call = std::move(call);
+}
+
+Process Process::Self() {
+  internal::Identity me = internal::CurrentIdentity();
+  Process self;
+  self.state_ = std::make_unique<ProcessState>();
+  ProcessState& state = *self.state_;
+  state.owner = getpid();
+  state.name = std::move(me.name);
+  state.path = std::move(me.path);
+  state.daemon = me.daemon;
+  state.authkey = *std::move(me.authkey);
+  state.child = internal::MakeSelfChild();
+  state.started_by = me.started_by.value_or(StartMethod::kForkServer);
+  return self;
 }
 
 Process::Options Process::ForkOptions() {
@@ -124,7 +197,7 @@ absl::Status Process::Start() {
   if (state_->child != nullptr) {
     return Error("Start", state_.get(), "it has been started before");
   }
-  if (internal::CurrentIdentity().daemon) {
+  if (internal::CurrentProcessIsDaemon()) {
     return Error("Start", state_.get(),
                  "the caller is a daemon, which may not have children");
   }
@@ -146,7 +219,11 @@ absl::Status Process::Start() {
 
 absl::Status Process::Join(absl::Duration timeout) {
   MP_RETURN_IF_ERROR(CheckStarted("Join", state_.get()));
-  return Wait(*state_->child, timeout);
+  const absl::Status ended = Wait(*state_->child, timeout);
+  if (!absl::IsDeadlineExceeded(ended)) return ended;
+  return absl::DeadlineExceededError(
+      absl::StrCat("Process::Join(\"", state_->name, "\", ",
+                   absl::FormatDuration(timeout), "): ", ended.message()));
 }
 
 bool Process::IsAlive() {
@@ -177,7 +254,26 @@ absl::Status Process::Close() {
 std::string Process::name() const {
   return state_ == nullptr ? "" : state_->name;
 }
+void Process::set_name(std::string name) {
+  if (state_ != nullptr) state_->name = std::move(name);
+}
+
 bool Process::daemon() const { return state_ != nullptr && state_->daemon; }
+absl::Status Process::set_daemon(bool daemon) {
+  MP_RETURN_IF_ERROR(CheckNotStarted("set_daemon", state_.get()));
+  state_->daemon = daemon;
+  return absl::OkStatus();
+}
+
+AuthKey Process::authkey() const {
+  return state_ == nullptr ? AuthKey() : state_->authkey;
+}
+absl::Status Process::set_authkey(AuthKey key) {
+  MP_RETURN_IF_ERROR(CheckNotStarted("set_authkey", state_.get()));
+  state_->authkey = std::move(key);
+  return absl::OkStatus();
+}
+
 StartMethod Process::start_method() const {
   if (state_ == nullptr) return Context().start_method();
   return state_->child != nullptr ? state_->started_by
@@ -195,9 +291,40 @@ std::optional<int> Process::exitcode() {
   return state_->child->exit_code();
 }
 
+absl::StatusOr<ProcessReport> Process::Report() {
+  MP_RETURN_IF_ERROR(CheckStarted("Report", state_.get()));
+  if (!HasEnded(*state_->child)) {
+    return Error("Report", state_.get(), "it still runs; call Join() first");
+  }
+  ProcessReport report = state_->child->Report();
+  report.name = state_->name;
+  report.start_method = state_->started_by;
+  return report;
+}
+
 absl::StatusOr<int> Process::sentinel() const {
   MP_RETURN_IF_ERROR(CheckStarted("sentinel", state_.get()));
   return state_->child->sentinel();
+}
+
+std::string Process::ToString() {
+  if (state_ == nullptr) return "<Process moved>";
+  std::string text = absl::StrCat("<Process name='", state_->name, "'");
+  if (state_->child != nullptr) {
+    absl::StrAppend(&text, " pid=", state_->child->pid());
+  }
+  absl::StrAppend(&text, " parent=", state_->owner, " ", DescribeState());
+  return absl::StrCat(text, state_->daemon ? " daemon>" : ">");
+}
+
+std::string Process::DescribeState() {
+  if (state_->closed) return "closed";
+  if (state_->owner != getpid()) return "unknown";
+  if (state_->child == nullptr) return "initial";
+  if (IsAlive()) return "started";
+  const std::optional<int> code = exitcode();
+  if (!code.has_value()) return "stopped";
+  return absl::StrCat("stopped exitcode=", DescribeExitCode(*code));
 }
 
 }  // namespace mp

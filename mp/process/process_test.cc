@@ -34,6 +34,7 @@
 #include "mp/process/fields.h"
 #include "mp/process/internal/identity.h"
 #include "mp/process/internal/report.h"
+#include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/serializer.h"
 #include "mp/testing/leaks.h"
 #include "mp/testing/marker.h"
@@ -44,9 +45,12 @@ namespace {
 
 using ::mp::internal::AwaitRelease;
 using ::mp::internal::Copy;
+using ::mp::internal::ExitCodeOf;
+using ::mp::internal::kLong;
 using ::mp::internal::Listener;
 using ::mp::internal::Report;
 using ::mp::internal::Say;
+using ::mp::internal::StartMethodTest;
 using ::mp::testing::IsOk;
 using ::mp::testing::IsOkAndHolds;
 using ::mp::testing::LeakCheck;
@@ -56,64 +60,17 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Optional;
 
-constexpr absl::Duration kLong = absl::Seconds(60);
+class ProcessTest : public StartMethodTest {};
+MP_INSTANTIATE_TEST_SUITE(ProcessTest, AllStartMethods);
 
-// Runs a process to its end and returns its exit code.
-int ExitCodeOf(Process& process) {
-  MP_CHECK_OK(process.Start());
-  MP_CHECK_OK(process.Join(kLong));
-  return process.exitcode().value_or(-1000);
-}
+class RealProcessTest : public StartMethodTest {};
+MP_INSTANTIATE_TEST_SUITE(RealProcessTest, RealStartMethods);
 
-class ProcessTest : public ::testing::TestWithParam<StartMethod> {
- protected:
-  ProcessOptions options() const { return {.context = GetParam()}; }
-  bool is_thread() const { return GetParam() == StartMethod::kThread; }
+class SentProcessTest : public StartMethodTest {};
+MP_INSTANTIATE_TEST_SUITE(SentProcessTest, SendingStartMethods);
 
-  template <typename... Args>
-  int Run(Args&&... args) {
-    Process process(options(), std::forward<Args>(args)...);
-    return ExitCodeOf(process);
-  }
-};
-
-INSTANTIATE_TEST_SUITE_P(
-    AllStartMethods, ProcessTest,
-    ::testing::Values(StartMethod::kForkServer, StartMethod::kFork,
-                      StartMethod::kSpawn, StartMethod::kThread),
-    [](const auto& info) { return std::string(StartMethodName(info.param)); });
-
-// The same without threads, which cannot be killed and share all with us.
-class RealProcessTest : public ProcessTest {};
-
-INSTANTIATE_TEST_SUITE_P(RealStartMethods, RealProcessTest,
-                         ::testing::Values(StartMethod::kForkServer,
-                                           StartMethod::kFork,
-                                           StartMethod::kSpawn),
-                         [](const auto& info) {
-                           return std::string(StartMethodName(info.param));
-                         });
-
-// The same without fork, which sends nothing and inherits everything.
-class SentProcessTest : public ProcessTest {};
-
-INSTANTIATE_TEST_SUITE_P(SendingStartMethods, SentProcessTest,
-                         ::testing::Values(StartMethod::kForkServer,
-                                           StartMethod::kSpawn,
-                                           StartMethod::kThread),
-                         [](const auto& info) {
-                           return std::string(StartMethodName(info.param));
-                         });
-
-// New processes that inherit only what they are given.
-class CleanProcessTest : public ProcessTest {};
-
-INSTANTIATE_TEST_SUITE_P(CleanStartMethods, CleanProcessTest,
-                         ::testing::Values(StartMethod::kForkServer,
-                                           StartMethod::kSpawn),
-                         [](const auto& info) {
-                           return std::string(StartMethodName(info.param));
-                         });
+class CleanProcessTest : public StartMethodTest {};
+MP_INSTANTIATE_TEST_SUITE(CleanProcessTest, CleanStartMethods);
 
 TEST_P(ProcessTest, RunsAFunctionWithConvertedArguments) {
   Listener listener;

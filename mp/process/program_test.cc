@@ -87,6 +87,15 @@ TEST_P(ProgramTest, WaitsAtExitForAProcessThatNobodyJoined) {
   EXPECT_THAT(result.lines(), UnorderedElementsAre("main", "child"));
 }
 
+TEST_P(ProgramTest, WaitsForAProcessThatAnExitHandlerStarts) {
+  if (GetParam() == "thread") {
+    GTEST_SKIP() << "a thread has no process to be alive or not";
+  }
+  const Result result = RunProgram({kProgram, GetParam(), "late"});
+  EXPECT_THAT(result.status, ExitedWith(0));
+  EXPECT_THAT(result.lines(), UnorderedElementsAre("main", "child", "child"));
+}
+
 TEST_P(ProgramTest, EndsDaemonsAtExit) {
   const Result result = RunProgram({kProgram, GetParam(), "daemon"});
   EXPECT_THAT(result.status, ExitedWith(0));

@@ -16,6 +16,7 @@
 
 namespace mp {
 
+class AuthKey;
 class Encoder;
 class Decoder;
 
@@ -71,6 +72,9 @@ inline constexpr bool kIsView<std::span<T, kExtent>> = true;
 template <typename T>
 inline constexpr bool kIsView<std::reference_wrapper<T>> = true;
 
+template <typename T>
+inline constexpr bool kIsSecret = std::is_same_v<T, AuthKey>;
+
 // A lambda with captures, or a function object of the same shape.
 template <typename T>
 inline constexpr bool kIsClosure =
@@ -90,11 +94,15 @@ constexpr void CheckTravels() {
     static_assert(!kIsView<T>,
                   "mp: a view (string_view, span, reference_wrapper) does not "
                   "own what it shows; pass a std::string or std::vector");
+    static_assert(!kIsSecret<T>,
+                  "mp: an AuthKey is not sent, lest a secret be told by "
+                  "accident; a process has its parent's key, and "
+                  "AuthKey::bytes() is for those who mean it");
     static_assert(!kIsClosure<T>,
                   "mp: a callable with captures cannot travel; pass what it "
                   "captures as arguments, bind it with mp::Bind(f, args...), "
                   "or start it with mp::ForkContext");
-    static_assert(kPointer || kIsView<T> || kIsClosure<T>,
+    static_assert(kPointer || kIsView<T> || kIsSecret<T> || kIsClosure<T>,
                   "mp: this type cannot travel to another process; declare "
                   "MP_FIELDS(a, b, ...) in it, or specialise mp::Serializer");
   }

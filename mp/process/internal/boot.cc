@@ -1,7 +1,5 @@
 #include "mp/process/internal/boot.h"
 
-#include <unistd.h>
-
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -20,13 +18,19 @@
 #include "mp/base/memfd.h"
 #include "mp/base/sanitizers.h"
 #include "mp/base/status_macros.h"
+#include "mp/process/auth_key.h"
 #include "mp/process/context.h"
 #include "mp/process/decoder.h"
 #include "mp/process/encoder.h"
+#include "mp/process/internal/apply_surroundings.h"
 #include "mp/process/internal/call.h"
+#include "mp/process/internal/crash_arena.h"
+#include "mp/process/internal/crash_handler.h"
 #include "mp/process/internal/identity.h"
 #include "mp/process/internal/parent_link.h"
+#include "mp/process/internal/resolve_surroundings.h"
 #include "mp/process/internal/runner.h"
+#include "mp/process/log.h"
 #include "mp/process/parcel.h"
 #include "mp/process/serializer.h"
 
@@ -39,7 +43,7 @@ constexpr uint64_t kNoLimit = UINT64_MAX;
 
 // What both ends have to agree on before anything else can be read.
 std::string FormatName() {
-  constexpr int kVersion = 1;
+  constexpr int kVersion = 2;
   return absl::StrCat("mp-boot ", kVersion, ", ", 8 * sizeof(void*), "-bit",
 #ifdef NDEBUG
                       ", NDEBUG",
@@ -61,6 +65,8 @@ void WriteIdentity(const Identity& identity, Encoder& encoder) {
   encoder.WriteString(identity.path);
   encoder.Write(identity.daemon);
   encoder.Write(identity.started_by);
+  // A key travels in this way only.
+  encoder.WriteString(identity.authkey.value_or(AuthKey()).bytes());
 }
 
 absl::StatusOr<Identity> ReadIdentity(Decoder& decoder) {
@@ -70,18 +76,21 @@ absl::StatusOr<Identity> ReadIdentity(Decoder& decoder) {
   MP_ASSIGN_OR_RETURN(identity.daemon, decoder.Read<bool>());
   MP_ASSIGN_OR_RETURN(identity.started_by,
                       decoder.Read<std::optional<StartMethod>>());
+  MP_ASSIGN_OR_RETURN(const absl::string_view key, decoder.ReadString());
+  identity.authkey = AuthKey::FromBytes(key);
   return identity;
 }
 
-// Replaces the environment by one that lives as long as the process.
-void SetEnvironment(std::vector<std::string> environment) {
-  static auto& strings = *new std::vector<std::string>;
-  static auto& pointers = *new std::vector<char*>;
-  strings = std::move(environment);
-  pointers.clear();
-  for (std::string& entry : strings) pointers.push_back(entry.data());
-  pointers.push_back(nullptr);
-  environ = pointers.data();
+void WriteCrashSlot(const CrashSlotTicket& ticket, Encoder& encoder) {
+  encoder.WriteHandle(ticket.memory.get());
+  encoder.Write(ticket.offset);
+}
+
+absl::StatusOr<CrashSlotTicket> ReadCrashSlot(Decoder& decoder) {
+  CrashSlotTicket ticket;
+  MP_ASSIGN_OR_RETURN(ticket.memory, decoder.ReadHandle());
+  MP_ASSIGN_OR_RETURN(ticket.offset, decoder.Read<uint64_t>());
+  return ticket;
 }
 
 absl::StatusOr<Parcel> ReceiveBoot(int socket) {
@@ -109,20 +118,26 @@ absl::StatusOr<std::unique_ptr<Call>> Boot(Fd socket, const ChildSetup& setup) {
   Decoder decoder(std::move(parcel));
   MP_RETURN_IF_ERROR(CheckFormat(decoder));
   MP_ASSIGN_OR_RETURN(Identity identity, ReadIdentity(decoder));
+  const bool by_fork_server = identity.started_by == StartMethod::kForkServer;
   BecomeProcess(std::move(identity));
+  MP_ASSIGN_OR_RETURN(CrashSlotTicket crash_slot, ReadCrashSlot(decoder));
+  MP_RETURN_IF_ERROR(AttachCrashSlot(std::move(crash_slot)));
+  MP_ASSIGN_OR_RETURN(const LogSettings log, decoder.Read<LogSettings>());
+  GetLogger().Apply(log);
   MP_ASSIGN_OR_RETURN(ParentLink parent, ReadParentLink(decoder));
   AttachToParent(std::move(parent));
-  MP_ASSIGN_OR_RETURN(auto environment,
-                      decoder.Read<std::optional<std::vector<std::string>>>());
-  if (environment.has_value()) SetEnvironment(*std::move(environment));
-  DetachStdin();
+  // The fork server has done so for its children.
+  if (!by_fork_server) DetachStdin();
+  MP_ASSIGN_OR_RETURN(ResolvedSurroundings surroundings,
+                      ReadSurroundings(decoder));
+  MP_RETURN_IF_ERROR(ApplySurroundings(std::move(surroundings)));
   if (setup.run) {
     MP_RETURN_IF_ERROR(RunCatching([&] {
       setup.run(setup.argc, setup.argv);
       return absl::OkStatus();
     }));
   }
-  return ReadCall(decoder);
+  return ReadCallCatching(decoder);
 }
 
 }  // namespace
@@ -132,8 +147,10 @@ absl::StatusOr<Parcel> EncodeBoot(const BootMessage& message,
   Encoder encoder(Encoder::Receiver::kNewProcess);
   encoder.WriteString(FormatName());
   WriteIdentity(message.identity, encoder);
+  WriteCrashSlot(message.crash_slot, encoder);
+  encoder.Write(GetLogger().settings());
   WriteParentLink(message.parent, encoder);
-  encoder.Write(message.environment);
+  WriteSurroundings(message.surroundings, encoder);
   call.Encode(encoder);
   return std::move(encoder).Finish();
 }
@@ -165,7 +182,10 @@ int RunBootedChild(Fd socket, const ChildSetup& setup) {
     return kExitCodeNotRun;  // whoever started this is gone or gave it up
   }
   if (!call.ok()) {
-    Complain(absl::StrCat("cannot begin: ", call.status().ToString()));
+    const std::string problem =
+        absl::StrCat("cannot begin: ", call.status().ToString());
+    NoteFailure(problem);
+    Complain(problem);
     return kExitCodeNotRun;
   }
   return RunCall(**call);

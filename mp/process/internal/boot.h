@@ -2,16 +2,15 @@
 #define MP_PROCESS_INTERNAL_BOOT_H_
 
 #include <functional>
-#include <optional>
-#include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "mp/base/fd.h"
 #include "mp/process/internal/call.h"
+#include "mp/process/internal/crash_arena.h"
 #include "mp/process/internal/identity.h"
 #include "mp/process/internal/parent_link.h"
+#include "mp/process/internal/resolve_surroundings.h"
 #include "mp/process/parcel.h"
 
 // What a new process is told, over a Unix socket whose other end it inherits.
@@ -21,9 +20,9 @@ namespace mp::internal {
 struct BootMessage {
   Identity identity;
   ParentLink parent;
-  // "NAME=VALUE" as the caller has them now, for a process that does not get
-  // them by exec.
-  std::optional<std::vector<std::string>> environment;
+  // Those that it does not have already.
+  ResolvedSurroundings surroundings;
+  CrashSlotTicket crash_slot;
 };
 
 // Encodes the message and the call that is to be made. Fails for what cannot

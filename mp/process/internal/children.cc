@@ -11,13 +11,32 @@
 #include "mp/base/bury.h"
 #include "mp/base/deadline.h"
 #include "mp/base/fork_safe_mutex.h"
+#include "mp/process/context.h"
 #include "mp/process/internal/child.h"
+#include "mp/process/internal/live_children.h"
 
 namespace mp::internal {
 namespace {
 
 // How long a daemon may take to end after SIGTERM.
 constexpr absl::Duration kDaemonGrace = absl::Seconds(5);
+
+// A child that signal handlers can see.
+struct ListedChild {
+  explicit ListedChild(std::shared_ptr<Child> listed, bool daemon)
+      : child(std::move(listed)),
+        listing(child->pid(), child->sentinel(), daemon) {}
+
+  const std::shared_ptr<Child> child;
+  const LiveChild listing;  // goes first
+};
+
+// Returns the same child, listed for as long as somebody holds what is
+// returned.
+std::shared_ptr<Child> List(std::shared_ptr<Child> child, bool daemon) {
+  const auto listed = std::make_shared<ListedChild>(std::move(child), daemon);
+  return std::shared_ptr<Child>(listed, listed->child.get());
+}
 
 }  // namespace
 
@@ -26,7 +45,13 @@ Children& Children::Get() {
   return children;
 }
 
+// Before there are threads; see "Locks and forks" in docs/decisions.md.
+[[maybe_unused]] static const bool made_early = (Children::Get(), true);
+
 void Children::Add(Entry entry) {
+  if (entry.started_by != StartMethod::kThread) {
+    entry.child = List(std::move(entry.child), entry.daemon);
+  }
   ForkSafeLock lock(mutex_);
   entries_.push_back(std::move(entry));
 }
@@ -61,6 +86,7 @@ void Children::FinishAll() {
     ForkSafeLock lock(mutex_);
     entries.swap(entries_);
   }
+  if (entries.empty()) return;  // as in most processes
   const auto cannot_end = [](const Entry& entry) {
     return entry.daemon && !entry.child->Signal(SIGTERM).ok();
   };
@@ -82,6 +108,7 @@ void Children::FinishAll() {
 void Children::Forget() {
   // A thread that is not in this process may have been in the middle of using
   // them, so they are not even destroyed.
+  ForgetLiveChildren();
   mutex_.Reset();
   Bury(entries_);
 }

@@ -2,6 +2,7 @@
 #define MP_PROCESS_INTERNAL_CHILDREN_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,8 @@
 namespace mp::internal {
 
 // The children of this process that may still run, so that none is forgotten
-// when their Process objects go away.
+// when their Process objects go away, nor when a signal ends this process; see
+// live_children.h.
 //
 // Threads: safe from any.
 class Children {
@@ -24,7 +26,8 @@ class Children {
     std::shared_ptr<Child> child;
     std::string name;
     bool daemon;
-    StartMethod started_by;
+    // Nothing for another program, which is no process of ours to list.
+    std::optional<StartMethod> started_by;
   };
 
   // Takes note of a child that has been started.

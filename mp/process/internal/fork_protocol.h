@@ -4,6 +4,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "mp/process/fields.h"
@@ -12,8 +15,8 @@
 // What a process and its fork server say to each other, in frames on a Unix
 // socket. Both are the same program, so the types are simply encoded.
 //
-//   client: (the ledger's memfd)         once, first
-//   server: ForkServerMode
+//   client: ForkHello                    once, first
+//   server: ForkWelcome
 //   then any number of times:
 //   client: ForkRequest
 //   server: ForkReply
@@ -38,13 +41,30 @@ struct ForkLedger {
 static_assert(sizeof(ForkLedger) == 4);
 inline constexpr size_t kForkLedgerBytes = 4096;
 
+// Its descriptors are the ledger's memfd and then those of the call.
+struct ForkHello {
+  // The call to make before anything else, or nothing.
+  std::string preload;
+  MP_FIELDS(preload)
+};
+
+struct ForkWelcome {
+  ForkServerMode mode = ForkServerMode::kClientsChildren;
+  // What came of the call.
+  absl::Status preloaded;
+  MP_FIELDS(mode, preloaded)
+};
+
 // Its descriptors are, in this order: the socket that the child boots from; for
 // kServersChildren the exit pipe; and those that are marked here.
 struct ForkRequest {
+  // "NAME=VALUE" as the client has them now, if it has others than at the last
+  // request; the server takes them for itself and so for its children.
+  std::optional<std::vector<std::string>> environment;
   bool has_cwd = false;
   bool has_stdout = false;
   bool has_stderr = false;
-  MP_FIELDS(has_cwd, has_stdout, has_stderr)
+  MP_FIELDS(environment, has_cwd, has_stdout, has_stderr)
 };
 
 // Its descriptor is the child's pidfd, unless there was an error.

@@ -1,6 +1,7 @@
 #include "mp/process/internal/fork_server.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "mp/base/bury.h"
@@ -23,13 +25,18 @@
 #include "mp/base/fd.h"
 #include "mp/base/fork_safe_mutex.h"
 #include "mp/base/frame.h"
+#include "mp/base/io.h"
 #include "mp/base/pidfd.h"
 #include "mp/base/socket_pair.h"
 #include "mp/base/status_macros.h"
 #include "mp/process/decoder.h"
 #include "mp/process/encoder.h"
+#include "mp/process/internal/call.h"
 #include "mp/process/internal/child.h"
+#include "mp/process/internal/environment.h"
 #include "mp/process/internal/fork_protocol.h"
+#include "mp/process/internal/inheritance.h"
+#include "mp/process/internal/runner.h"
 #include "mp/process/internal/self_image.h"
 #include "mp/process/parcel.h"
 #include "mp/process/serializer.h"
@@ -93,11 +100,15 @@ ForkServer& ForkServer::Get() {
   return server;
 }
 
+// Before there are threads; see "Locks and forks" in docs/decisions.md.
+[[maybe_unused]] static const bool made_early = (ForkServer::Get(), true);
+
 absl::StatusOr<ForkServer::Started> ForkServer::StartChild() {
   ForkSafeLock lock(mutex_);
   absl::StatusOr<Started> started = ServerIsGone();
   for (int i = 0; i < kAttempts && absl::IsUnavailable(started.status()); ++i) {
     const absl::Status running = EnsureRunning();
+    if (absl::IsFailedPrecondition(running)) return running;
     if (running.ok()) {
       started = TryStart();
     } else {
@@ -109,11 +120,16 @@ absl::StatusOr<ForkServer::Started> ForkServer::StartChild() {
 }
 
 absl::Status ForkServer::EnsureRunning() {
+  Inheritance inheritance = CurrentInheritance();
+  // A process that has given up rights is not to start others that have them.
+  if (server_ != nullptr && inheritance != inheritance_) Kill();
   if (server_ != nullptr) return absl::OkStatus();
+  inheritance_ = std::move(inheritance);
   MP_ASSIGN_OR_RETURN(const Fd ledger, CreateLedger());
   void* const page = mmap(nullptr, kForkLedgerBytes, PROT_READ | PROT_WRITE,
                           MAP_SHARED, ledger.get(), 0);
   if (page == MAP_FAILED) return ErrnoStatus(errno, "mmap(memfd)");
+  madvise(page, kForkLedgerBytes, MADV_DONTFORK);  // it is this process's
   ledger_ = new (page) ForkLedger();
   MP_ASSIGN_OR_RETURN(SocketPair sockets, CreateSocketPair());
   MP_ASSIGN_OR_RETURN(ExecutedProcess process,
@@ -126,16 +142,52 @@ absl::Status ForkServer::EnsureRunning() {
 }
 
 absl::Status ForkServer::Greet(const Fd& ledger) {
-  const int fds[] = {ledger.get()};
-  MP_ASSIGN_OR_RETURN(FrameReader::Frame reply, Ask("", fds));
-  MP_ASSIGN_OR_RETURN(mode_, FromBytes<ForkServerMode>(std::move(reply.bytes)));
+  std::vector<int> fds = {ledger.get()};
+  Parcel preload;
+  if (preload_ != nullptr) {
+    MP_ASSIGN_OR_RETURN(preload, EncodeCall(*preload_));
+    for (const Fd& fd : preload.handles) fds.push_back(fd.get());
+  }
+  MP_ASSIGN_OR_RETURN(const std::string bytes,
+                      ToBytes(ForkHello{std::move(preload.bytes)}));
+  MP_ASSIGN_OR_RETURN(
+      FrameReader::Frame reply,
+      Ask(bytes, fds,
+          preload_ == nullptr ? kPatience : absl::InfiniteDuration()));
+  MP_ASSIGN_OR_RETURN(const auto welcome,
+                      FromBytes<ForkWelcome>(std::move(reply.bytes)));
+  mode_ = welcome.mode;
+  return JudgePreload(welcome.preloaded);
+}
+
+absl::Status ForkServer::JudgePreload(const absl::Status& preloaded) {
+  if (preloaded.ok()) return preloaded;
+  const std::string problem =
+      absl::StrCat("the fork server's preload: ", preloaded.ToString());
+  if (on_preload_error_ == PreloadErrors::kWarn) Complain(problem);
+  if (on_preload_error_ != PreloadErrors::kFail) return absl::OkStatus();
+  Kill();
+  return absl::FailedPreconditionError(problem);
+}
+
+absl::Status ForkServer::SetPreload(std::unique_ptr<Call> call,
+                                    PreloadErrors on_error) {
+  ForkSafeLock lock(mutex_);
+  if (server_ != nullptr) {
+    return absl::FailedPreconditionError(
+        "SetForkServerPreload: the fork server runs already; call it before "
+        "the first Process::Start()");
+  }
+  preload_ = std::move(call);
+  on_preload_error_ = on_error;
   return absl::OkStatus();
 }
 
 // Sends a message and returns the answer; kUnavailable if the server is gone.
 absl::StatusOr<FrameReader::Frame> ForkServer::Ask(const std::string& bytes,
-                                                   absl::Span<const int> fds) {
-  const Deadline deadline(kPatience);
+                                                   absl::Span<const int> fds,
+                                                   absl::Duration patience) {
+  const Deadline deadline(patience);
   bool cut;
   const absl::Status sent =
       WriteFrame(socket_.get(), bytes, fds, deadline, &cut);
@@ -143,6 +195,8 @@ absl::StatusOr<FrameReader::Frame> ForkServer::Ask(const std::string& bytes,
     return sent;
   }
   if (!sent.ok()) return ServerIsGone();
+  // It takes a while, so there is no use in looking before.
+  MP_RETURN_IF_ERROR(WaitForFd(socket_.get(), POLLIN, deadline).status());
   FrameReader reader;
   absl::StatusOr<FrameReader::Frame> reply =
       reader.Read(socket_.get(), kMaxReplyBytes, deadline);
@@ -154,11 +208,14 @@ absl::StatusOr<FrameReader::Frame> ForkServer::Ask(const std::string& bytes,
 
 absl::StatusOr<ForkServer::Started> ForkServer::TryStart() {
   MP_ASSIGN_OR_RETURN(SocketPair sockets, CreateSocketPair());
-  Started started = {nullptr, std::move(sockets.first)};
+  auto closed = std::make_unique<ForkClosed>(sockets.first);
+  Started started = {nullptr, std::move(sockets.first), std::move(closed)};
   std::vector<int> fds = {sockets.second.get()};
   ExitPipe exit_pipe;
+  std::optional<ForkClosed> exit_closed;
   if (mode_ == ForkServerMode::kServersChildren) {
     MP_ASSIGN_OR_RETURN(exit_pipe, CreateExitPipe());
+    exit_closed.emplace(exit_pipe.writer);
     fds.push_back(exit_pipe.writer.get());
   }
   const Fd cwd(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -169,11 +226,17 @@ absl::StatusOr<ForkServer::Started> ForkServer::TryStart() {
   if (request.has_cwd) fds.push_back(cwd.get());
   if (request.has_stdout) fds.push_back(STDOUT_FILENO);
   if (request.has_stderr) fds.push_back(STDERR_FILENO);
+  std::vector<std::string> environment = CopyEnvironment();
+  if (environment_ != environment) {
+    request.environment = environment;
+    environment_ = std::move(environment);
+  }
   MP_ASSIGN_OR_RETURN(const std::string bytes, ToBytes(request));
 
   ledger_->child = 0;
-  absl::StatusOr<FrameReader::Frame> frame = Ask(bytes, fds);
+  absl::StatusOr<FrameReader::Frame> frame = Ask(bytes, fds, kPatience);
   sockets.second.Close();
+  exit_closed.reset();
   exit_pipe.writer.Close();
   if (!frame.ok()) return AdoptOrphan(std::move(started), frame.status());
   MP_ASSIGN_OR_RETURN(ForkReply reply,
@@ -213,6 +276,7 @@ absl::StatusOr<ForkServer::Started> ForkServer::AdoptOrphan(
 }
 
 void ForkServer::Kill() {
+  environment_.reset();
   socket_.Close();
   if (server_ != nullptr) AbandonChild(*server_);
   server_.reset();

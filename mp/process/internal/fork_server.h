@@ -6,18 +6,25 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "mp/base/fd.h"
 #include "mp/base/fork_safe_mutex.h"
 #include "mp/base/frame.h"
+#include "mp/process/internal/call.h"
 #include "mp/process/internal/child.h"
+#include "mp/process/internal/fork_closed.h"
 #include "mp/process/internal/fork_protocol.h"
+#include "mp/process/internal/inheritance.h"
 
 namespace mp::internal {
+
+enum class PreloadErrors { kIgnore, kWarn, kFail };
 
 // The fork server of this process: a child of it that makes more of them.
 //
@@ -39,8 +46,15 @@ class ForkServer {
   struct Started {
     std::shared_ptr<Child> child;
     Fd boot_socket;
+    std::unique_ptr<ForkClosed> closed;  // that socket
   };
   absl::StatusOr<Started> StartChild();
+
+  // Has the servers from now on make this call before they serve.
+  //
+  // Errors:
+  //   kFailedPrecondition  one runs already.
+  absl::Status SetPreload(std::unique_ptr<Call> call, PreloadErrors on_error);
 
   // Returns the server's pid, if one runs.
   std::optional<pid_t> pid();
@@ -54,12 +68,15 @@ class ForkServer {
  private:
   absl::Status EnsureRunning() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Greet(const Fd& ledger) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status JudgePreload(const absl::Status& preloaded)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Started> TryStart() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Started> AdoptOrphan(Started started,
                                       const absl::Status& error)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<FrameReader::Frame> Ask(const std::string& bytes,
-                                         absl::Span<const int> fds)
+                                         absl::Span<const int> fds,
+                                         absl::Duration patience)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Kill() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -69,6 +86,13 @@ class ForkServer {
   ForkLedger* ledger_ ABSL_GUARDED_BY(mutex_) = nullptr;
   ForkServerMode mode_ ABSL_GUARDED_BY(mutex_) =
       ForkServerMode::kClientsChildren;
+  // What the server has, once it has been told.
+  std::optional<std::vector<std::string>> environment_ ABSL_GUARDED_BY(mutex_);
+  // What the server was started with.
+  Inheritance inheritance_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<Call> preload_ ABSL_GUARDED_BY(mutex_);
+  PreloadErrors on_preload_error_ ABSL_GUARDED_BY(mutex_) =
+      PreloadErrors::kWarn;
 };
 
 }  // namespace mp::internal

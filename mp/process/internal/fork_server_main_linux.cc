@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -34,7 +35,12 @@
 #include "mp/base/status_macros.h"
 #include "mp/process/decoder.h"
 #include "mp/process/encoder.h"
+#include "mp/process/finalizer.h"
 #include "mp/process/internal/boot.h"
+#include "mp/process/internal/call.h"
+#include "mp/process/internal/children.h"
+#include "mp/process/internal/crash_handler.h"
+#include "mp/process/internal/environment.h"
 #include "mp/process/internal/fork_protocol.h"
 #include "mp/process/internal/fork_server_main.h"
 #include "mp/process/internal/process_exit.h"
@@ -118,10 +124,8 @@ class Server {
 
   // Serves until the client is gone.
   [[noreturn]] void Run() {
-    // Ctrl-C is for the client and its children.
-    interrupt_ = signal(SIGINT, SIG_IGN);
-    // An exit pipe may have nobody to read it any more.
-    broken_pipe_ = signal(SIGPIPE, SIG_IGN);
+    BlockSignals();
+    Rehearse();
     absl::Status status = Meet();
     while (status.ok()) status = ServeOne();
     // There is nobody to tell: the client sees the end of the socket.
@@ -129,26 +133,71 @@ class Server {
   }
 
  private:
+  // Not ignored: that a child would have to undo, where it unblocks all signals
+  // anyway, and finds none pending (man 7 signal).
+  static void BlockSignals() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    // Ctrl-C is for the client and its children.
+    sigaddset(&signals, SIGINT);
+    // An exit pipe may have nobody to read it any more.
+    sigaddset(&signals, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  }
+
+  // Does here, once, what each child would otherwise have to: a page that it
+  // writes to is copied for it, and a function that it calls for the first time
+  // is looked for by the dynamic linker.
+  static void Rehearse() {
+    DetachStdin();
+    InstallCrashHandlers();
+    RunFinalizers(/*min_priority=*/std::nullopt);  // there are none
+    Children::Get().FinishAll();                   // nor of these
+    FlushStdio();
+  }
+
   absl::Status Meet() {
     MP_ASSIGN_OR_RETURN(FrameReader::Frame hello, Receive());
-    if (hello.fds.size() != 1) return absl::DataLossError("no ledger");
+    if (hello.fds.empty()) return absl::DataLossError("no ledger");
     void* const page = mmap(nullptr, kForkLedgerBytes, PROT_READ | PROT_WRITE,
                             MAP_SHARED, hello.fds[0].get(), 0);
     if (page == MAP_FAILED) return ErrnoStatus(errno, "mmap(memfd)");
+    madvise(page, kForkLedgerBytes, MADV_DONTFORK);  // it is the server's
     ledger_ = static_cast<ForkLedger*>(page);
     // Thread Sanitizer has to see each fork.
-    if (!kThreadSanitizer) area_ = FindThreadArea();
+    // And process 1 of a PID namespace has no parent to give its children
+    // (man 2 clone, CLONE_PARENT).
+    if (!kThreadSanitizer && getpid() != 1) area_ = FindThreadArea();
     if (area_.has_value() && !CloneWorks(*area_)) area_.reset();
-    return Send(area_.has_value() ? ForkServerMode::kClientsChildren
-                                  : ForkServerMode::kServersChildren,
-                {});
+    ForkWelcome welcome;
+    welcome.mode = area_.has_value() ? ForkServerMode::kClientsChildren
+                                     : ForkServerMode::kServersChildren;
+    Decoder decoder(Parcel{std::move(hello.bytes), {}});
+    MP_ASSIGN_OR_RETURN(auto message, decoder.Read<ForkHello>());
+    hello.fds.erase(hello.fds.begin());
+    if (!message.preload.empty()) {
+      welcome.preloaded =
+          Preload({std::move(message.preload), std::move(hello.fds)});
+    }
+    return Send(welcome, {});
+  }
+
+  // Makes the call that the client has asked for.
+  static absl::Status Preload(Parcel parcel) {
+    Decoder decoder(std::move(parcel));
+    MP_ASSIGN_OR_RETURN(const std::unique_ptr<Call> call,
+                        ReadCallCatching(decoder));
+    return RunCatching([&] { return call->Run(); });
   }
 
   absl::Status ServeOne() {
     MP_RETURN_IF_ERROR(AwaitRequest());
     MP_ASSIGN_OR_RETURN(FrameReader::Frame frame, Receive());
     Decoder decoder(Parcel{std::move(frame.bytes), {}});
-    MP_ASSIGN_OR_RETURN(const auto request, decoder.Read<ForkRequest>());
+    MP_ASSIGN_OR_RETURN(auto request, decoder.Read<ForkRequest>());
+    if (request.environment.has_value()) {
+      ReplaceEnvironment(*std::move(request.environment));
+    }
     const size_t expected = 1 + (area_.has_value() ? 0 : 1) + request.has_cwd +
                             request.has_stdout + request.has_stderr;
     if (frame.fds.size() != expected) {
@@ -190,11 +239,10 @@ class Server {
   }
 
   [[noreturn]] void RunChild(const ForkRequest& request, std::vector<Fd>& fds) {
+    BecomeForkedProcess();
     socket_.Close();
     children_.clear();
     UnblockSignals();
-    signal(SIGINT, interrupt_);
-    signal(SIGPIPE, broken_pipe_);
     size_t next = area_.has_value() ? 1 : 2;
     if (!area_.has_value()) ReportExitTo(std::move(fds[1]));
     if (request.has_cwd && fchdir(fds[next++].get()) != 0) {
@@ -202,10 +250,10 @@ class Server {
     }
     ReplaceStdio(STDOUT_FILENO, request.has_stdout, fds, next);
     ReplaceStdio(STDERR_FILENO, request.has_stderr, fds, next);
-    FillStdio();
+    if (!request.has_stdout || !request.has_stderr) FillStdio();
     Fd boot_socket = std::move(fds[0]);
     fds.clear();
-    ExitForked(RunBootedChild(std::move(boot_socket), setup_));
+    ExitProcess(RunBootedChild(std::move(boot_socket), setup_));
   }
 
   static void ReplaceStdio(int target, bool is_open, const std::vector<Fd>& fds,
@@ -282,9 +330,6 @@ class Server {
 
   Fd socket_;
   const ChildSetup& setup_;
-  // What the children have.
-  void (*interrupt_)(int) = SIG_DFL;
-  void (*broken_pipe_)(int) = SIG_DFL;
   ForkLedger* ledger_ = nullptr;
   // Where to patch a child up that has the client for a parent; without it the
   // server is the parent.

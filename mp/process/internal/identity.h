@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "mp/process/auth_key.h"
 #include "mp/process/context.h"
 
 namespace mp::internal {
@@ -17,15 +18,30 @@ struct Identity {
   bool daemon = false;
   // How it was started; nothing for the first process.
   std::optional<StartMethod> started_by;
+  // Nothing until somebody asks for that of the first process.
+  std::optional<AuthKey> authkey;
+  // How many Process objects it has made.
+  int children = 0;
 };
 
-// Returns that of the calling process, or thread in the place of one.
-const Identity& CurrentIdentity();
+// Returns that of the calling process, or thread in the place of one. It has a
+// key.
+//
+// Threads: these functions are safe from any.
+Identity CurrentIdentity();
 
-// Makes this process, or this thread only, another one. Starts its numbering
-// of children anew.
+// The same without a copy of all of it.
+std::string CurrentProcessName();
+bool CurrentProcessIsDaemon();
+
+// Changes what the process, or the thread, may itself change.
+void SetCurrentName(std::string name);
+void SetCurrentAuthKey(AuthKey key);
+
+// Makes this process, or this thread only, another one, which shall live as
+// long as the thread.
 void BecomeProcess(Identity identity);
-void BecomeThread(const Identity* identity);
+void BecomeThread(Identity* identity);
 
 // Returns the path of the next child of this process.
 std::string NextChildPath();

@@ -2,6 +2,8 @@
 
 #include <elf.h>
 #include <link.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -18,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "mp/base/fork_safe_mutex.h"
+#include "mp/process/internal/hold_across_forks.h"
 
 namespace mp::internal {
 namespace {
@@ -149,6 +152,8 @@ Generation CurrentGeneration() {
 // The images of this process, read again whenever the loader did something.
 class ImageTable {
  public:
+  ImageTable() { HoldAcrossForks(mutex_); }
+
   void RememberStartup() {
     ForkSafeLock lock(mutex_);
     if (!startup_ids_.empty()) return;
@@ -194,13 +199,6 @@ class ImageTable {
         Describe()));
   }
 
-  void BeforeFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex_.Lock(); }
-  void AfterForkInParent() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex_.Unlock(); }
-  void AfterForkInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    mutex_.Reset();
-    inherited_ = !images_.empty();
-  }
-
   std::string DescribeAll() {
     ForkSafeLock lock(mutex_);
     Refresh();
@@ -237,16 +235,16 @@ class ImageTable {
           std::find_if(images_.begin(), images_.end(), predicate);
       return found == images_.end() ? nullptr : &*found;
     };
-    if (inherited_) {
+    if (reader_ != getpid()) {
       const Image* const found = find();
       if (found != nullptr) return found;
-      inherited_ = false;
     }
     Refresh();
     return find();
   }
 
   void Refresh() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    reader_ = getpid();
     const Generation now = CurrentGeneration();
     if (!images_.empty() && now == generation_) return;
     generation_ = now;
@@ -273,11 +271,11 @@ class ImageTable {
   ForkSafeMutex mutex_;
   Generation generation_ ABSL_GUARDED_BY(mutex_);
   std::vector<Image> images_ ABSL_GUARDED_BY(mutex_);
-  // In a forked child, the list is as good as the parent's, and the loader not
-  // to be asked before it has to be: the C library does not give a child the
-  // lock behind dl_iterate_phdr() back that a thread of the parent held
-  // (glibc 2.36, elf/dl-iteratephdr.c, _dl_load_write_lock).
-  bool inherited_ ABSL_GUARDED_BY(mutex_) = false;
+  // The process that last asked the loader. A forked child's list is as good as
+  // the parent's, and it does not ask before it has to: the C library does not
+  // give it the lock behind dl_iterate_phdr() back that another thread of the
+  // parent held (glibc 2.36, elf/dl-iteratephdr.c, _dl_load_write_lock).
+  pid_t reader_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::string> startup_ids_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -285,6 +283,9 @@ ImageTable& Table() {
   static ImageTable& table = *new ImageTable;  // outlives exit handlers
   return table;
 }
+
+// Before there are threads; see "Locks and forks" in docs/decisions.md.
+[[maybe_unused]] const bool made_early = (Table(), true);
 
 }  // namespace
 
@@ -298,10 +299,6 @@ absl::StatusOr<CodeLocation> LocateCode(const void* address,
 absl::StatusOr<const void*> FindCode(const CodeLocation& location) {
   return Table().Find(location);
 }
-
-void LockImagesForFork() { Table().BeforeFork(); }
-void UnlockImagesInParent() { Table().AfterForkInParent(); }
-void InheritImages() { Table().AfterForkInChild(); }
 
 std::string DescribeImages() { return Table().DescribeAll(); }
 

@@ -43,12 +43,6 @@ absl::StatusOr<CodeLocation> LocateCode(const void* address,
 //   kDataLoss            the offset is not in executable code of that image.
 absl::StatusOr<const void*> FindCode(const CodeLocation& location);
 
-// Around a fork, so that the child has a whole list of images, and nobody holds
-// its lock.
-void LockImagesForFork();
-void UnlockImagesInParent();
-void InheritImages();
-
 // Lists the images of this process, one a line, with their ids.
 std::string DescribeImages();
 

@@ -31,11 +31,9 @@ absl::StatusOr<ParentLink> LinkToThisProcess(bool with_life_line);
 void WriteParentLink(const ParentLink& link, Encoder& encoder);
 absl::StatusOr<ParentLink> ReadParentLink(Decoder& decoder);
 
-// In a child: takes the link. With a life-line, the kernel kills this process
-// when the parent ends, however that happens, and whatever this process does.
-//
-// Not by PR_SET_PDEATHSIG: that goes by the thread that started the child, and
-// is lost when the child changes its uid. Source: man 2 fcntl, F_SETSIG.
+// In a child, while it has one thread: takes the link. With a life-line, this
+// process is killed when the parent ends, however that happens; see
+// life_line.h. One that cannot be tied to it says so on stderr and ends.
 void AttachToParent(ParentLink link);
 
 // In a forked child: the life-line of its own children is yet to be made.

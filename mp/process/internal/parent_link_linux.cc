@@ -1,31 +1,27 @@
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <new>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
-#include "mp/base/deadline.h"
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
 #include "mp/base/fork_safe_mutex.h"
-#include "mp/base/io.h"
 #include "mp/base/pidfd.h"
 #include "mp/base/status_macros.h"
 #include "mp/process/decoder.h"
 #include "mp/process/encoder.h"
 #include "mp/process/internal/identity.h"
+#include "mp/process/internal/life_line.h"
 #include "mp/process/internal/parent_link.h"
+#include "mp/process/internal/runner.h"
 #include "mp/process/serializer.h"
 
 namespace mp::internal {
@@ -36,25 +32,46 @@ class LifeLine {
  public:
   absl::StatusOr<Fd> NewReader() {
     ForkSafeLock lock(mutex_);
-    if (!reader_.is_open()) {
-      int ends[2];
-      if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe2");
-      reader_ = Fd(ends[0]);
-      writer_ = Fd(ends[1]);
-    }
+    if (!IsOurs(reader_) || !IsOurs(writer_)) MP_RETURN_IF_ERROR(Open());
     return reader_.Dup();
   }
 
   void Forget() ABSL_NO_THREAD_SAFETY_ANALYSIS {
     // This process's copy would keep the parent's alive.
-    writer_.Close();
-    reader_.Close();
+    if (IsOurs(writer_)) writer_.Close();
+    if (IsOurs(reader_)) reader_.Close();
+    LetGo();
     // A thread that is not in this process may hold the lock.
     mutex_.Reset();
   }
 
  private:
+  absl::Status Open() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    LetGo();
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe2");
+    reader_ = Fd(ends[0]);
+    writer_ = Fd(ends[1]);
+    if (fstat(ends[0], &pipe_) == 0) return absl::OkStatus();
+    return ErrnoStatus(errno, "fstat(pipe)");
+  }
+
+  // A program may close all descriptors that it does not know, and open others
+  // since.
+  bool IsOurs(const Fd& end) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    struct stat now;
+    return end.is_open() && fstat(end.get(), &now) == 0 &&
+           now.st_dev == pipe_.st_dev && now.st_ino == pipe_.st_ino;
+  }
+
+  // What is not ours any more is not ours to close.
+  void LetGo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    static_cast<void>(writer_.Release());
+    static_cast<void>(reader_.Release());
+  }
+
   ForkSafeMutex mutex_;
+  struct stat pipe_ ABSL_GUARDED_BY(mutex_) = {};
   Fd reader_ ABSL_GUARDED_BY(mutex_);
   Fd writer_ ABSL_GUARDED_BY(mutex_);
 };
@@ -64,45 +81,25 @@ LifeLine& TheLifeLine() {
   return line;
 }
 
+// Before there are threads; see "Locks and forks" in docs/decisions.md.
+[[maybe_unused]] const bool made_early = (TheLifeLine(), true);
+
 ParentLink* parent = nullptr;  // written once, before the process's function
 
-// Has the kernel send SIGKILL when the pipe's other end is closed. The owner of
-// such a signal belongs to the open file, and other children share this one, so
-// it is opened anew.
-bool ArmLifeLine(Fd& line) {
-  const std::string path = absl::StrCat("/proc/self/fd/", line.get());
-  Fd own(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-  if (!own.is_open() || fcntl(own.get(), F_SETSIG, SIGKILL) != 0 ||
-      fcntl(own.get(), F_SETOWN, getpid()) != 0 ||
-      fcntl(own.get(), F_SETFL, O_ASYNC | O_NONBLOCK) != 0) {
-    return false;
-  }
-  line = std::move(own);
-  return true;
-}
-
-// Waits for the end in a thread, where /proc is missing.
-void WatchLifeLine(int line) {
-  std::thread([line] {
-    if (WaitForFd(line, POLLIN, Deadline(absl::InfiniteDuration())).ok()) {
-      kill(getpid(), SIGKILL);
-    }
-  }).detach();
-}
-
 void DieWithParent(Fd& line) {
-  if (!ArmLifeLine(line)) WatchLifeLine(line.get());
-  // It may have ended before.
-  const absl::StatusOr<bool> ended =
-      WaitForFd(line.get(), POLLIN, Deadline(absl::ZeroDuration()));
-  if (ended.value_or(false)) kill(getpid(), SIGKILL);
+  absl::StatusOr<Fd> tied = TieLifeTo(std::move(line));
+  if (!tied.ok()) {
+    Complain(absl::StrCat("cannot begin: ", tied.status().ToString()));
+    _exit(kExitCodeNotRun);
+  }
+  line = *std::move(tied);
 }
 
 }  // namespace
 
 absl::StatusOr<ParentLink> LinkToThisProcess(bool with_life_line) {
   ParentLink link;
-  link.name = CurrentIdentity().name;
+  link.name = CurrentProcessName();
   link.pid = getpid();
   MP_ASSIGN_OR_RETURN(link.pidfd, OpenPidfd(link.pid));
   if (with_life_line) {

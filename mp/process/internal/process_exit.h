@@ -11,17 +11,21 @@ namespace mp::internal {
 // it was forked, does not take them for its own.
 void WatchExitAndForks();
 
-// Makes ExitForked() write the exit code, as an int, to a pipe, so that it is
-// known even if the process's parent dies before it can say it.
+// Makes a forked process write its exit code, as an int, to a pipe, so that it
+// is known even if the process's parent dies before it can say it.
 void ReportExitTo(Fd pipe);
 
-// Ends a process that began with a fork, of this process or of the fork server:
-// waits for its children, writes out stdio and exits. The exit handlers of the
-// program are not its own and do not run.
-[[noreturn]] void ExitForked(int code);
+// In a child that was forked, by this process or by the fork server, before
+// anything else: whoever calls exit() there ends the child only. The exit
+// handlers that it sets itself run, then it finishes what it has started,
+// writes out stdio and is gone; the handlers that it inherited, which are the
+// parent's business, do not run.
+void BecomeForkedProcess();
 
-// Ends a process that is a whole program: the same, with its exit handlers.
-[[noreturn]] void ExitProgram(int code);
+// Ends a process of any start method, in the order of CPython's: its own exit
+// handlers; finalizers of priority 0 and above; its children; the other
+// finalizers; stdio.
+[[noreturn]] void ExitProcess(int code);
 
 }  // namespace mp::internal
 

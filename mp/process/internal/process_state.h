@@ -6,9 +6,11 @@
 #include <memory>
 #include <string>
 
+#include "mp/process/auth_key.h"
 #include "mp/process/context.h"
 #include "mp/process/internal/call.h"
 #include "mp/process/internal/child.h"
+#include "mp/process/surroundings.h"
 
 namespace mp::internal {
 
@@ -19,8 +21,10 @@ struct ProcessState {
   // Its place in the tree of processes, such as "2:1".
   std::string path;
   bool daemon;
+  AuthKey authkey;
   bool share_arguments;
   Context context;
+  Surroundings surroundings;
   std::unique_ptr<Call> call;    // until it is started
   std::shared_ptr<Child> child;  // once it is started
   StartMethod started_by;        // likewise

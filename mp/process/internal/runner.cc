@@ -6,12 +6,10 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <memory>
 #include <string>
-#include <typeinfo>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
@@ -19,29 +17,19 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "mp/base/io.h"
+#include "mp/process/context.h"
 #include "mp/process/decoder.h"
 #include "mp/process/internal/call.h"
+#include "mp/process/internal/crash_handler.h"
+#include "mp/process/internal/exception_name.h"
 #include "mp/process/internal/identity.h"
+#include "mp/process/log.h"
 #include "mp/process/parcel.h"
 
 namespace mp::internal {
-namespace {
-
-// Returns the name of the exception being handled.
-std::string ExceptionName() {
-  const std::type_info* const type = abi::__cxa_current_exception_type();
-  if (type == nullptr) return "a foreign exception";
-  int error;
-  const std::unique_ptr<char, decltype(&std::free)> name(
-      abi::__cxa_demangle(type->name(), nullptr, nullptr, &error), &std::free);
-  return error == 0 ? name.get() : type->name();
-}
-
-}  // namespace
-
 void Complain(const std::string& message) {
   const std::string line =
-      absl::StrCat(CurrentIdentity().name, ": ", message, "\n");
+      absl::StrCat(CurrentProcessName(), ": ", message, "\n");
   WriteAll(STDERR_FILENO, line).IgnoreError();  // there is nobody else to tell
 }
 
@@ -61,9 +49,13 @@ absl::Status RunCatching(absl::FunctionRef<absl::Status()> body) {
 }
 
 int RunCall(Call& call) {
+  GetLogger().Log(LogLevel::kInfo, "process calls its function");
   try {
     const absl::Status status = RunCatching([&] { return call.Run(); });
     if (status.ok()) return 0;
+    if (CurrentIdentity().started_by != StartMethod::kThread) {
+      NoteFailure(status.ToString());
+    }
     Complain(status.ToString());
     return kExitCodeFailed;
   } catch (const ExitThread& exit) {
@@ -71,9 +63,19 @@ int RunCall(Call& call) {
   }
 }
 
+absl::StatusOr<std::unique_ptr<Call>> ReadCallCatching(Decoder& decoder) {
+  absl::StatusOr<std::unique_ptr<Call>> call;
+  const absl::Status status = RunCatching([&] {
+    call = ReadCall(decoder);
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  return call;
+}
+
 int RunParcel(Parcel parcel) {
   Decoder decoder(std::move(parcel));
-  const absl::StatusOr<std::unique_ptr<Call>> call = ReadCall(decoder);
+  const absl::StatusOr<std::unique_ptr<Call>> call = ReadCallCatching(decoder);
   if (call.ok()) return RunCall(**call);
   Complain(absl::StrCat("cannot begin: ", call.status().ToString()));
   return kExitCodeNotRun;
@@ -102,10 +104,10 @@ void FillStdio() {
 }
 
 void DetachStdin() {
-  const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (null < 0) return;
+  const int null = open("/dev/null", O_RDONLY);
+  if (null < 0 || null == STDIN_FILENO) return;
   dup2(null, STDIN_FILENO);
-  if (null != STDIN_FILENO) close(null);
+  close(null);
 }
 
 }  // namespace mp::internal

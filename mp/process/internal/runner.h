@@ -1,10 +1,13 @@
 #ifndef MP_PROCESS_INTERNAL_RUNNER_H_
 #define MP_PROCESS_INTERNAL_RUNNER_H_
 
+#include <memory>
 #include <string>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mp/process/decoder.h"
 #include "mp/process/internal/call.h"
 #include "mp/process/parcel.h"
 
@@ -17,6 +20,10 @@ inline constexpr int kExitCodeNotRun = 255;  // it could not be run at all
 // Runs the call and returns the exit code of its process. What went wrong goes
 // to stderr in one write, under the name of the process.
 int RunCall(Call& call);
+
+// ReadCall(), but what a type's own constructor or Serializer throws is a
+// status.
+absl::StatusOr<std::unique_ptr<Call>> ReadCallCatching(Decoder& decoder);
 
 // Reads a call and does the same.
 int RunParcel(Parcel parcel);

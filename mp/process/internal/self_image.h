@@ -4,9 +4,12 @@
 #include <sys/types.h>
 
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "mp/base/fd.h"
 
 // This program, executed again: the very file that runs, even if its path has
@@ -30,9 +33,16 @@ struct ExecutedProcess {
   Fd pidfd;
 };
 
-// Executes this program with the arguments, environment and working directory
-// of the caller, and no signal blocked. Of its descriptors the new process has
-// 0 to 2 and `socket`, which TakeRole() will return there.
+// Has ExecuteSelf() execute another file, found by its path each time, in place
+// of the program that runs; with "" that again.
+//
+// Errors: those of access(2) with X_OK, and of a folder.
+absl::Status SetSelfExecutable(absl::string_view path);
+
+// Executes this program with the arguments and working directory of the caller,
+// its environment unless another is given, and no signal blocked. Of its
+// descriptors the new process has 0 to 2 and `socket`, which TakeRole() will
+// return there.
 //
 // Blocks for as long as the kernel takes to find and map the program.
 //
@@ -40,7 +50,9 @@ struct ExecutedProcess {
 //   kFailedPrecondition  Init() has not been called.
 //   kResourceExhausted   no process, memory or descriptor left.
 // Source: man 2 clone, CLONE_VFORK; man 2 execveat, AT_EMPTY_PATH.
-absl::StatusOr<ExecutedProcess> ExecuteSelf(Role role, int socket);
+absl::StatusOr<ExecutedProcess> ExecuteSelf(
+    Role role, int socket,
+    const std::optional<std::vector<std::string>>& environment = std::nullopt);
 
 // In such a process: what to do, and the socket. Removes every trace of it from
 // the environment. Nothing in any other process.

@@ -1,6 +1,4 @@
 #include <fcntl.h>
-#include <linux/close_range.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -19,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -27,16 +26,12 @@
 #include "absl/strings/string_view.h"
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
+#include "mp/base/fork_safe_mutex.h"
 #include "mp/base/io.h"
 #include "mp/base/status_macros.h"
+#include "mp/process/internal/hold_across_forks.h"
 #include "mp/process/internal/self_image.h"
-
-// clone(2) by its other name in the C library. Thread Sanitizer puts a function
-// of its own in the place of clone(), which takes every child for one with
-// memory of its own, and here would from then on overlook what the caller
-// synchronises.
-extern "C" int __clone(  // NOLINT(bugprone-reserved-identifier)
-    int (*function)(void*), void* stack, int flags, void* argument, ...);
+#include "mp/process/internal/vfork_child.h"
 
 namespace mp::internal {
 namespace {
@@ -45,10 +40,6 @@ namespace {
 constexpr char kVariable[] = "MP_INTERNAL_ROLE";
 constexpr absl::string_view kChildPrefix = "child:";
 constexpr absl::string_view kServerPrefix = "server:";
-
-// What the kernel calls NSIG, and the size of its signal sets.
-constexpr int kSignals = 64;
-constexpr size_t kSignalSetBytes = 8;
 
 struct Self {
   Fd image;
@@ -59,7 +50,30 @@ struct Self {
 
 Self* self = nullptr;  // written once, by Init(); outlives exit handlers
 
+// What is executed in place of the program's own image; "" for nothing.
+struct Executable {
+  Executable() { HoldAcrossForks(mutex); }
+
+  ForkSafeMutex mutex;
+  std::string path ABSL_GUARDED_BY(mutex);
+};
+
+Executable& TheExecutable() {
+  static Executable& executable = *new Executable;  // outlives exit handlers
+  return executable;
+}
+
+// Before there are threads; see "Locks and forks" in docs/decisions.md.
+[[maybe_unused]] const bool made_early = (TheExecutable(), true);
+
+std::string ExecutablePath() {
+  Executable& executable = TheExecutable();
+  ForkSafeLock lock(executable.mutex);
+  return executable.path;
+}
+
 struct ExecArguments {
+  const char* path;  // or nullptr for the image
   int image;
   int socket;
   char* const* argv;
@@ -67,63 +81,26 @@ struct ExecArguments {
   int error;
 };
 
-// The rest of the file up to ExecuteSelf() runs between clone() and exec() in
-// the memory of the suspended parent: system calls only, no libc that keeps
-// state, no sanitizer.
-
-// Sets caught signals to their default; a handler must not run here.
-__attribute__((no_sanitize("address", "thread", "undefined"))) void
-ResetHandlers() {
-  // The kernel's struct sigaction begins with the handler; all of it zero is
-  // the default.
-  alignas(8) unsigned char action[64];
-  alignas(8) unsigned char standard[64];
-  for (unsigned char& byte : standard) byte = 0;
-  for (int signal = 1; signal <= kSignals; ++signal) {
-    syscall(SYS_rt_sigaction, signal, nullptr, action, kSignalSetBytes);
-    void (*handler)(int);
-    __builtin_memcpy(&handler, action, sizeof(handler));
-    if (handler == SIG_DFL || handler == SIG_IGN) continue;
-    syscall(SYS_rt_sigaction, signal, standard, nullptr, kSignalSetBytes);
-  }
-}
-
-__attribute__((no_sanitize("address", "thread", "undefined"))) int ExecInChild(
-    void* data) {
+// Runs in a vforked child.
+MP_IN_VFORKED_CHILD int ExecInChild(void* data) {
   auto* const exec = static_cast<ExecArguments*>(data);
   ResetHandlers();
-  const unsigned low = exec->socket < exec->image ? exec->socket : exec->image;
-  const unsigned high = exec->socket < exec->image ? exec->image : exec->socket;
-  if (low > 3) syscall(SYS_close_range, 3, low - 1, 0);
-  if (high > low + 1) syscall(SYS_close_range, low + 1, high - 1, 0);
-  if (syscall(SYS_close_range, high + 1, ~0U, 0) == 0 &&
-      syscall(SYS_fcntl, exec->socket, F_SETFD, 0) == 0) {
-    const uint64_t none = 0;  // so that the child can be ended
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, kSignalSetBytes);
-    syscall(SYS_execveat, exec->image, "", exec->argv, exec->environment,
-            AT_EMPTY_PATH);
+  const bool in_order = exec->socket < exec->image;
+  const int keep[] = {in_order ? exec->socket : exec->image,
+                      in_order ? exec->image : exec->socket};
+  CloseAllBut(keep, 2);
+  if (syscall(SYS_fcntl, exec->socket, F_SETFD, 0) == 0) {
+    UnblockAllSignals();
+    if (exec->path != nullptr) {
+      syscall(SYS_execve, exec->path, exec->argv, exec->environment);
+    } else {
+      syscall(SYS_execveat, exec->image, "", exec->argv, exec->environment,
+              AT_EMPTY_PATH);
+    }
   }
   exec->error = errno;
   syscall(SYS_exit_group, 127);
   return 0;
-}
-
-// Starts ExecInChild and waits until it has executed or ended.
-__attribute__((no_sanitize("address", "thread", "undefined"))) pid_t
-CloneAndExec(ExecArguments& exec, int& pidfd) {
-  alignas(16) char stack[16 << 10];
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  // A handler of ours that ran in the child would run in our memory.
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  const pid_t pid =
-      __clone(ExecInChild, stack + sizeof(stack),
-              CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &exec, &pidfd);
-  const int saved_errno = errno;
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  errno = saved_errno;
-  return pid;
 }
 
 // Whether the descriptor is still what it was: a program may have closed all
@@ -135,11 +112,39 @@ bool ImageIsOurs() {
          info.st_ino == self->image_info.st_ino;
 }
 
-std::vector<char*> Pointers(std::vector<std::string>& strings) {
+// For exec(), which does not write to them.
+std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   std::vector<char*> pointers;
-  for (std::string& text : strings) pointers.push_back(text.data());
-  pointers.push_back(nullptr);
+  for (const std::string& text : strings) {
+    pointers.push_back(const_cast<char*>(text.c_str()));
+  }
   return pointers;
+}
+
+std::vector<char*> Pointers(char** strings) {
+  std::vector<char*> pointers;
+  for (; strings != nullptr && *strings != nullptr; ++strings) {
+    pointers.push_back(*strings);
+  }
+  return pointers;
+}
+
+// Whether there is something that can be executed.
+absl::Status CheckImage() {
+  MP_RETURN_IF_ERROR(CheckSelfIsKnown());
+  if (!self->image.is_open()) {
+    return ErrnoStatus(self->image_errno, "open(\"/proc/self/exe\")");
+  }
+  if (ImageIsOurs()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "the descriptor that mp::Init() opened has been closed by somebody "
+      "else; a program that closes descriptors must do so before mp::Init()");
+}
+
+std::string RoleVariable(Role role, int socket) {
+  return absl::StrCat(kVariable, "=",
+                      role == Role::kChild ? kChildPrefix : kServerPrefix,
+                      socket);
 }
 
 }  // namespace
@@ -167,45 +172,59 @@ absl::Status CheckSelfIsKnown() {
       "main(), or depend on //mp/process:auto_init");
 }
 
-absl::StatusOr<ExecutedProcess> ExecuteSelf(Role role, int socket) {
-  MP_RETURN_IF_ERROR(CheckSelfIsKnown());
-  if (!self->image.is_open()) {
-    return ErrnoStatus(self->image_errno, "open(\"/proc/self/exe\")");
+absl::Status SetSelfExecutable(absl::string_view path) {
+  std::string copy(path);
+  struct stat info;
+  if (!copy.empty()) {
+    if (faccessat(AT_FDCWD, copy.c_str(), X_OK, AT_EACCESS) != 0 ||
+        stat(copy.c_str(), &info) != 0) {
+      return ErrnoStatus(errno, absl::StrCat("SetExecutable(\"", path, "\")"));
+    }
+    if (!S_ISREG(info.st_mode)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("SetExecutable(\"", path, "\"): it is no file"));
+    }
   }
-  if (!ImageIsOurs()) {
-    return absl::FailedPreconditionError(
-        "the descriptor that mp::Init() opened has been closed by somebody "
-        "else; a program that closes descriptors must do so before mp::Init()");
-  }
+  Executable& executable = TheExecutable();
+  ForkSafeLock lock(executable.mutex);
+  executable.path = std::move(copy);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ExecutedProcess> ExecuteSelf(
+    Role role, int socket,
+    const std::optional<std::vector<std::string>>& environment) {
+  MP_RETURN_IF_ERROR(CheckImage());
   Fd moved;
   if (socket <= STDERR_FILENO) {
     moved = Fd(fcntl(socket, F_DUPFD_CLOEXEC, 3));
     if (!moved.is_open()) return ErrnoStatus(errno, "fcntl(F_DUPFD_CLOEXEC)");
     socket = moved.get();
   }
-  std::string variable =
-      absl::StrCat(kVariable, "=",
-                   role == Role::kChild ? kChildPrefix : kServerPrefix, socket);
-  std::vector<char*> environment;
-  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
-    environment.push_back(*entry);
-  }
-  environment.push_back(variable.data());
-  environment.push_back(nullptr);
-  const std::vector<char*> arguments = Pointers(self->arguments);
+  std::string variable = RoleVariable(role, socket);
+  std::vector<char*> variables =
+      environment.has_value() ? Pointers(*environment) : Pointers(environ);
+  variables.push_back(variable.data());
+  variables.push_back(nullptr);
+  std::vector<char*> arguments = Pointers(self->arguments);
+  arguments.push_back(nullptr);
+  const std::string path = ExecutablePath();
 
-  ExecArguments exec = {self->image.get(), socket, arguments.data(),
-                        environment.data(), 0};
+  ExecArguments exec = {path.empty() ? nullptr : path.c_str(),
+                        self->image.get(),
+                        socket,
+                        arguments.data(),
+                        variables.data(),
+                        0};
   int pidfd = -1;
-  const pid_t pid = CloneAndExec(exec, pidfd);
+  const pid_t pid = RunInVforkedChild(ExecInChild, &exec, pidfd);
   if (pid < 0) return ErrnoStatus(errno, "clone");
   ExecutedProcess process = {pid, Fd(pidfd)};
   if (exec.error != 0) {
     RetryOnEintr([&] { return waitpid(pid, nullptr, 0); });
-    return ErrnoStatus(
-        exec.error,
-        absl::StrCat("execveat(",
-                     self->arguments.empty() ? "" : self->arguments[0], ")"));
+    const std::string& name =
+        !path.empty() || self->arguments.empty() ? path : self->arguments[0];
+    return ErrnoStatus(exec.error, absl::StrCat("execveat(\"", name, "\")"));
   }
   return process;
 }

@@ -1,5 +1,6 @@
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "mp/base/deadline.h"
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
@@ -24,9 +26,11 @@
 #include "mp/process/internal/call.h"
 #include "mp/process/internal/child.h"
 #include "mp/process/internal/identity.h"
+#include "mp/process/internal/monotonic.h"
 #include "mp/process/internal/runner.h"
 #include "mp/process/internal/start.h"
 #include "mp/process/parcel.h"
+#include "mp/process/process_report.h"
 
 namespace mp::internal {
 namespace {
@@ -34,20 +38,28 @@ namespace {
 // What the thread and the Child share.
 struct ThreadState {
   explicit ThreadState(Identity identity, Fd event)
-      : identity(std::move(identity)), event(std::move(event)) {}
+      : name(identity.name),
+        identity(std::move(identity)),
+        event(std::move(event)) {}
 
   void Finish(int code) {
+    rusage usage = {};
+    getrusage(RUSAGE_THREAD, &usage);
     ForkSafeLock lock(mutex);
-    exit_code = code;
+    report.exit_code = code;
+    report.usage = ToResourceUsage(usage);
+    report.wall_time = MonotonicNow() - started_at;
     const uint64_t one = 1;
     // An eventfd that nobody else writes to takes a 1.
     RetryOnEintr([&] { return write(event.get(), &one, sizeof(one)); });
   }
 
-  const Identity identity;
+  const std::string name;  // which the thread itself may change
+  Identity identity;
   const Fd event;
   ForkSafeMutex mutex;
-  std::optional<int> exit_code ABSL_GUARDED_BY(mutex);
+  const absl::Duration started_at = MonotonicNow();
+  ProcessReport report ABSL_GUARDED_BY(mutex);
 };
 
 class ThreadChild final : public Child {
@@ -67,7 +79,7 @@ class ThreadChild final : public Child {
                         WaitForFd(sentinel(), POLLIN, deadline));
     if (!ended) {
       return absl::DeadlineExceededError(
-          absl::StrCat("thread ", state_->identity.name, " still runs"));
+          absl::StrCat("thread ", state_->name, " still runs"));
     }
     ForkSafeLock lock(mutex_);
     // All that is left of it is to return from its last function.
@@ -77,7 +89,14 @@ class ThreadChild final : public Child {
 
   std::optional<int> exit_code() const override {
     ForkSafeLock lock(state_->mutex);
-    return state_->exit_code;
+    return state_->report.exit_code;
+  }
+
+  ProcessReport Report() const override {
+    ForkSafeLock lock(state_->mutex);
+    ProcessReport report = state_->report;
+    report.pid = getpid();
+    return report;
   }
 
   absl::Status Signal(int) override {

@@ -8,6 +8,7 @@
 #include "mp/base/status_macros.h"
 #include "mp/process/decoder.h"
 #include "mp/process/encoder.h"
+#include "mp/process/internal/hold_across_forks.h"
 #include "mp/process/internal/serialize_code.h"
 
 namespace mp::internal {
@@ -21,8 +22,13 @@ struct Registry {
 
 Registry& TheRegistry() {
   static Registry& registry = *new Registry;  // outlives exit handlers
+  static const bool held = (HoldAcrossForks(registry.mutex), true);
+  static_cast<void>(held);
   return registry;
 }
+
+// Before there are threads; see "Locks and forks" in docs/decisions.md.
+[[maybe_unused]] const bool made_early = (TheRegistry(), true);
 
 }  // namespace
 
@@ -40,14 +46,6 @@ TrampolineRegistration::~TrampolineRegistration() {
       registry.counts.find(reinterpret_cast<const void*>(trampoline_));
   if (--found->second == 0) registry.counts.erase(found);
 }
-
-void LockTrampolinesForFork() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  TheRegistry().mutex.Lock();
-}
-void UnlockTrampolinesInParent() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  TheRegistry().mutex.Unlock();
-}
-void InheritTrampolines() { TheRegistry().mutex.Reset(); }
 
 void WriteTrampoline(Trampoline trampoline, Encoder& encoder) {
   WriteCode(reinterpret_cast<const void*>(trampoline), encoder);

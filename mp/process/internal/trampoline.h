@@ -30,12 +30,6 @@ class TrampolineRegistration {
   const Trampoline trampoline_;
 };
 
-// Around a fork, so that the child has a whole list of trampolines, and nobody
-// holds its lock.
-void LockTrampolinesForFork();
-void UnlockTrampolinesInParent();
-void InheritTrampolines();
-
 void WriteTrampoline(Trampoline trampoline, Encoder& encoder);
 
 // Errors:

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "mp/base/socket_pair.h"
 #include "mp/base/status_macros.h"
 #include "mp/process/context.h"
+#include "mp/process/current_process.h"
 #include "mp/process/process.h"
 #ifndef MP_TEST_NO_INIT
 #include "mp/process/init.h"
@@ -55,6 +57,15 @@ void ForgetChild(mp::Context context) {
   mp::Process process({.context = context}, [] {
     usleep(100'000);  // outlives main(), as a rule
     Child();
+  });
+  MP_CHECK_OK(process.Start());
+}
+
+// As an exit handler that was set before the first start.
+void StartLate() {
+  mp::Process process([] {
+    usleep(200'000);
+    Say(mp::ParentProcess::Get()->IsAlive() ? "child" : "orphan");
   });
   MP_CHECK_OK(process.Start());
 }
@@ -131,6 +142,11 @@ int main(int argc, char** argv) {
   MP_CHECK_OK(context);
   if (job == "children") RunChildren(*context);
   if (job == "forgotten") ForgetChild(*context);
+  if (job == "late") {
+    MP_CHECK_OK(mp::SetStartMethod(argv[1]));
+    std::atexit(StartLate);
+    RunOne(*context);
+  }
   if (job == "daemon") ForgetDaemon(*context, Daemon);
   if (job == "stubborn") ForgetDaemon(*context, StubbornDaemon);
   if (job == "closed") CloseAll(*context);
