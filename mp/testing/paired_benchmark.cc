@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <ctime>
 #include <functional>
+#include <iostream>
 #include <iterator>
 #include <ostream>
 #include <string>
@@ -211,6 +212,12 @@ int PairedBenchmark::Finish() {
   const bool bad =
       none || std::any_of(verdicts_.begin(), verdicts_.end(), IsBad);
   return options_.check && bad ? 1 : 0;
+}
+
+int ExitCodeOf(const absl::StatusOr<int>& result) {
+  if (result.ok()) return *result;
+  std::cerr << result.status() << "\n";
+  return 1;
 }
 
 }  // namespace mp::testing

@@ -129,6 +129,10 @@ class PairedBenchmark {
   std::vector<Verdict> verdicts_;
 };
 
+// What main() returns for the result of such a program. Writes an error to
+// stderr; its exit status is 1.
+int ExitCodeOf(const absl::StatusOr<int>& result);
+
 }  // namespace mp::testing
 
 #endif  // MP_TESTING_PAIRED_BENCHMARK_H_

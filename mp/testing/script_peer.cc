@@ -7,6 +7,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <fstream>
+#include <iterator>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,7 +48,22 @@ int Spawn(const std::vector<std::string>& command, const Fd& socket,
   return error;
 }
 
+absl::StatusOr<std::string> ReadScript(const std::string& path) {
+  std::ifstream file(path);
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  if (!text.empty()) return text;
+  return absl::NotFoundError(absl::StrCat(
+      path, " cannot be read; run this program with \"bazel run\""));
+}
+
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<ScriptPeer>> PythonPeer(
+    const std::string& script_path) {
+  MP_ASSIGN_OR_RETURN(const std::string script, ReadScript(script_path));
+  return std::make_unique<ScriptPeer>(
+      std::vector<std::string>{"/usr/bin/python3", "-c", script});
+}
 
 ScriptPeer::~ScriptPeer() {
   socket_.Close();
