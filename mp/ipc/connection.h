@@ -49,10 +49,9 @@ namespace mp {
 //          message goes to one receiver. (For processes that share one end this
 //          holds up to 32 KiB.) Close() and moves are for one thread alone.
 // Fork:    travels as an argument or in a message, over a Unix socket. A
-// process
-//          started by fork has those that it is given, and finds the others
-//          closed, so that it sees their end; with mp::ForkContext, and after a
-//          fork() of the program's own, it has them all.
+//          process started by fork has those that it is given, and finds the
+//          others closed, so that it sees their end; with mp::ForkContext, and
+//          after a fork() of the program's own, it has them all.
 // Death:   when the last process that holds the other end is gone, what it sent
 //          can still be received; then Recv() is kOutOfRange and Send()
 //          kUnavailable. One killed in the middle of a message leaves kDataLoss

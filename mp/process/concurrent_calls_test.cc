@@ -21,6 +21,7 @@
 #include "mp/process/exit.h"
 #include "mp/process/internal/fork_server.h"
 #include "mp/process/internal/report.h"
+#include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
 #include "mp/testing/leaks.h"
 #include "mp/testing/marker.h"
@@ -32,6 +33,7 @@ namespace {
 using ::mp::internal::AwaitRelease;
 using ::mp::internal::Copy;
 using ::mp::internal::ForkServer;
+using ::mp::internal::kLong;
 using ::mp::internal::Listener;
 using ::mp::internal::Report;
 using ::mp::internal::Say;
@@ -40,8 +42,6 @@ using ::mp::testing::LeakCheck;
 
 constexpr int kThreads = 16;
 constexpr int kCalls = 1200;  // by all of them together
-constexpr absl::Duration kLong = absl::Seconds(60);
-
 // Ends with 7 once it is released, and not by a SIGTERM.
 void Resist(const Report& report, const Report& release) {
   if (CurrentProcess().started_by != StartMethod::kThread) {
@@ -53,7 +53,7 @@ void Resist(const Report& report, const Report& release) {
   Exit(7);
 }
 
-class ConcurrentCallsTest : public ::testing::TestWithParam<StartMethod> {
+class ConcurrentCallsTest : public internal::StartMethodTest {
  protected:
   void SetUp() override {
     // What there is once in a process may stay.
@@ -62,8 +62,6 @@ class ConcurrentCallsTest : public ::testing::TestWithParam<StartMethod> {
     ASSERT_THAT(first.Join(kLong), IsOk());
     ForkServer::Get().Stop();
   }
-
-  bool is_thread() const { return GetParam() == StartMethod::kThread; }
 
   static bool IsWaitResult(const absl::Status& status) {
     return status.ok() || absl::IsDeadlineExceeded(status);
@@ -127,11 +125,7 @@ class ConcurrentCallsTest : public ::testing::TestWithParam<StartMethod> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    AllStartMethods, ConcurrentCallsTest,
-    ::testing::Values(StartMethod::kForkServer, StartMethod::kFork,
-                      StartMethod::kSpawn, StartMethod::kThread),
-    [](const auto& info) { return std::string(StartMethodName(info.param)); });
+MP_INSTANTIATE_TEST_SUITE(ConcurrentCallsTest, AllStartMethods);
 
 TEST_P(ConcurrentCallsTest, AgreeOnAProcessThatEndsByItself) {
   LeakCheck leak_check;

@@ -47,8 +47,7 @@ void SetCurrentProcessAuthKey(AuthKey key);
 // The process that started this one.
 //
 // Death: a daemon ends with its parent, however that ended, by SIGKILL. Any
-// other
-//        process lives on, and can ask here.
+//        other process lives on, and can ask here.
 // Source: CPython multiprocessing.parent_process().
 class ParentProcess {
  public:

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "mp/base/fd.h"
 #include "mp/process/parcel.h"
+#include "mp/process/per_message.h"
 #include "mp/process/travel.h"
 
 namespace mp {
@@ -73,11 +74,15 @@ class Decoder {
 
   size_t bytes_left() const { return left_.size(); }
 
+  // What values of this message have in common, for as long as this lives.
+  PerMessage& per_message() { return per_message_; }
+
  private:
   bool Enter();
   static absl::Status TooDeep();
 
   Parcel parcel_;
+  PerMessage per_message_;
   absl::string_view left_;
   int depth_ = 0;
 };

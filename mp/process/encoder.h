@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "mp/process/parcel.h"
+#include "mp/process/per_message.h"
 #include "mp/process/travel.h"
 
 namespace mp {
@@ -76,6 +77,9 @@ class Encoder {
 
   Receiver receiver() const { return receiver_; }
 
+  // What values of this message have in common, for as long as this lives.
+  PerMessage& per_message() { return per_message_; }
+
   // Returns what was written, or the first error.
   absl::StatusOr<Parcel> Finish() &&;
 
@@ -83,6 +87,7 @@ class Encoder {
   bool Enter();
 
   const Receiver receiver_;
+  PerMessage per_message_;
   Parcel parcel_;
   absl::Status status_;
   int depth_ = 0;

@@ -19,18 +19,20 @@
 #include "mp/process/context.h"
 #include "mp/process/exit.h"
 #include "mp/process/internal/fork_server.h"
+#include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
 #include "mp/testing/status_matchers.h"
 
 namespace mp {
 namespace {
 
+using ::mp::internal::kLong;
 using ::mp::testing::IsOk;
 using ::mp::testing::StatusIs;
 using ::testing::HasSubstr;
 using ::testing::Optional;
 
-class ExecutableTest : public ::testing::TestWithParam<StartMethod> {
+class ExecutableTest : public internal::StartMethodTest {
  protected:
   void SetUp() override { internal::ForkServer::Get().Stop(); }
   void TearDown() override {
@@ -54,7 +56,7 @@ class ExecutableTest : public ::testing::TestWithParam<StartMethod> {
       Exit(wrapped == nullptr ? 1 : 2);
     });
     MP_CHECK_OK(process.Start());
-    MP_CHECK_OK(process.Join(absl::Seconds(60)));
+    MP_CHECK_OK(process.Join(kLong));
     return process.exitcode();
   }
 
@@ -63,12 +65,7 @@ class ExecutableTest : public ::testing::TestWithParam<StartMethod> {
       absl::StrCat(::testing::TempDir(), "/wrapper_", getpid());
 };
 
-INSTANTIATE_TEST_SUITE_P(ExecutingStartMethods, ExecutableTest,
-                         ::testing::Values(StartMethod::kForkServer,
-                                           StartMethod::kSpawn),
-                         [](const auto& info) {
-                           return std::string(StartMethodName(info.param));
-                         });
+MP_INSTANTIATE_TEST_SUITE(ExecutableTest, CleanStartMethods);
 
 TEST_P(ExecutableTest, IsExecutedInPlaceOfTheProgram) {
   const std::string program = std::filesystem::read_symlink("/proc/self/exe");
@@ -92,7 +89,7 @@ TEST_P(ExecutableTest, AnotherProgramIsAnErrorOrAnExitCode) {
     EXPECT_THAT(started, StatusIs(absl::StatusCode::kUnavailable,
                                   HasSubstr("fork server")));
   } else if (started.ok()) {
-    EXPECT_THAT(process.Join(absl::Seconds(60)), IsOk());
+    EXPECT_THAT(process.Join(kLong), IsOk());
     EXPECT_THAT(process.exitcode(), Optional(7));
   }
 }

@@ -185,7 +185,10 @@ void RunFinalizers(std::optional<int> min_priority) {
 }
 
 void TakeOverFinalizersAtExit() {
-  FinalizerRegistry::Get().someone_runs_them_at_exit = true;
+  std::atomic<bool>& taken_over =
+      FinalizerRegistry::Get().someone_runs_them_at_exit;
+  // Where it is so already, as in a fork server's child, the page stays shared.
+  if (!taken_over) taken_over = true;
 }
 
 }  // namespace internal

@@ -34,16 +34,16 @@
 #include "mp/base/status_macros.h"
 #include "mp/process/context.h"
 #include "mp/process/exit.h"
+#include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
 #include "mp/testing/status_matchers.h"
 
 namespace mp {
 namespace {
 
+using ::mp::internal::kLong;
 using ::mp::testing::IsOk;
 using ::testing::Optional;
-
-constexpr absl::Duration kLong = absl::Seconds(60);
 
 // Unlocks what is not the caller's to unlock. Thread Sanitizer takes such a
 // call for a mistake.
@@ -232,7 +232,7 @@ constexpr NamedCheck kChecks[] = {
     {"ForksOfItsOwnWork", ForksOfItsOwnWork, true},
 };
 
-class FreshProgramTest : public ::testing::TestWithParam<StartMethod> {
+class FreshProgramTest : public internal::StartMethodTest {
  protected:
   template <typename... Args>
   std::optional<int> Run(Args&&... args) {
@@ -243,21 +243,11 @@ class FreshProgramTest : public ::testing::TestWithParam<StartMethod> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    AllStartMethods, FreshProgramTest,
-    ::testing::Values(StartMethod::kForkServer, StartMethod::kFork,
-                      StartMethod::kSpawn, StartMethod::kThread),
-    [](const auto& info) { return std::string(StartMethodName(info.param)); });
+MP_INSTANTIATE_TEST_SUITE(FreshProgramTest, AllStartMethods);
 
 class FreshProcessTest : public FreshProgramTest {};
 
-INSTANTIATE_TEST_SUITE_P(RealStartMethods, FreshProcessTest,
-                         ::testing::Values(StartMethod::kForkServer,
-                                           StartMethod::kFork,
-                                           StartMethod::kSpawn),
-                         [](const auto& info) {
-                           return std::string(StartMethodName(info.param));
-                         });
+MP_INSTANTIATE_TEST_SUITE(FreshProcessTest, RealStartMethods);
 
 // What a child is compared with.
 TEST(ThisProgramTest, PassesAllChecks) {

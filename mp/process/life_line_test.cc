@@ -26,6 +26,7 @@
 #include "mp/base/sanitizers.h"
 #include "mp/base/status_macros.h"
 #include "mp/process/context.h"
+#include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
 #include "mp/testing/leaks.h"
 #include "mp/testing/marker.h"
@@ -34,10 +35,9 @@
 namespace mp {
 namespace {
 
+using ::mp::internal::kLong;
 using ::mp::testing::IsOk;
 using ::mp::testing::ResourceSnapshot;
-
-constexpr absl::Duration kLong = absl::Seconds(30);
 
 // What a process does first; it may use one descriptor, the report.
 using Act = void (*)(int report);
@@ -74,7 +74,7 @@ void KillOrphans(const ResourceSnapshot& before) {
   }
 }
 
-class LifeLineTest : public ::testing::TestWithParam<StartMethod> {
+class LifeLineTest : public internal::StartMethodTest {
  public:
   // Runs a daemon below a parent, kills the parent and expects the daemon to
   // end too.
@@ -106,13 +106,7 @@ class LifeLineTest : public ::testing::TestWithParam<StartMethod> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(RealStartMethods, LifeLineTest,
-                         ::testing::Values(StartMethod::kForkServer,
-                                           StartMethod::kFork,
-                                           StartMethod::kSpawn),
-                         [](const auto& info) {
-                           return std::string(StartMethodName(info.param));
-                         });
+MP_INSTANTIATE_TEST_SUITE(LifeLineTest, RealStartMethods);
 
 // Whether this is root, and not just that of a user namespace.
 bool IsRoot() {

@@ -27,6 +27,7 @@
 #include "mp/process/init.h"
 #include "mp/process/internal/fork_server.h"
 #include "mp/process/internal/report.h"
+#include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
 #include "mp/testing/leaks.h"
 #include "mp/testing/marker.h"
@@ -104,7 +105,7 @@ void BeThere(const Report& report, const Report& release) {
   AwaitRelease(release);
 }
 
-class ManyStartsTest : public ::testing::TestWithParam<StartMethod> {
+class ManyStartsTest : public internal::StartMethodTest {
  protected:
   static void StartInARow(int count) {
     for (int i = 0; i < count; ++i) {
@@ -137,11 +138,7 @@ class ManyStartsTest : public ::testing::TestWithParam<StartMethod> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    AllStartMethods, ManyStartsTest,
-    ::testing::Values(StartMethod::kForkServer, StartMethod::kFork,
-                      StartMethod::kSpawn, StartMethod::kThread),
-    [](const auto& info) { return std::string(StartMethodName(info.param)); });
+MP_INSTANTIATE_TEST_SUITE(ManyStartsTest, AllStartMethods);
 
 TEST_P(ManyStartsTest, InARowLeaveNothingBehind) {
   StartInARow(50);  // a fork server may start, and stays

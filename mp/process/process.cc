@@ -100,7 +100,9 @@ internal::StartResult StartReporting(StartMethod method,
   }
   const absl::Duration started_at = internal::MonotonicNow();
   internal::StartResult child = StartBy(method, std::move(request));
-  if (child.ok()) (*child)->Keep(std::move(slot), started_at);
+  if (!child.ok()) return child;
+  slot.LetBegin((*child)->pid());
+  (*child)->Keep(std::move(slot), started_at);
   return child;
 }
 

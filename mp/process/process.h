@@ -82,8 +82,7 @@ struct ProcessOptions {
 // Threads: Join, IsAlive, Terminate, Kill, Interrupt, exitcode and Report are
 //          safe from several threads at once; the rest is not.
 // Fork:    belongs to the process that made it: elsewhere, and after a move,
-// its
-//          methods are kFailedPrecondition.
+//          its methods are kFailedPrecondition.
 // Death:   a process that is killed has the exit code -N. One that cannot read
 //          its arguments says so on stderr and has the exit code 255.
 // Source:  CPython multiprocessing.Process. Differs: errors are statuses.

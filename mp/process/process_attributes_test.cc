@@ -20,6 +20,7 @@
 #include "mp/process/current_process.h"
 #include "mp/process/exit.h"
 #include "mp/process/internal/report.h"
+#include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
 #include "mp/process/serializer.h"
 #include "mp/testing/status_matchers.h"
@@ -27,6 +28,7 @@
 namespace mp {
 namespace {
 
+using ::mp::internal::kLong;
 using ::mp::internal::Listener;
 using ::mp::internal::Report;
 using ::mp::internal::Say;
@@ -35,18 +37,9 @@ using ::mp::testing::StatusIs;
 using ::testing::_;
 using ::testing::HasSubstr;
 
-constexpr absl::Duration kLong = absl::Seconds(60);
+class ProcessAttributesTest : public internal::StartMethodTest {};
 
-class ProcessAttributesTest : public ::testing::TestWithParam<StartMethod> {
- protected:
-  ProcessOptions options() const { return {.context = GetParam()}; }
-};
-
-INSTANTIATE_TEST_SUITE_P(
-    AllStartMethods, ProcessAttributesTest,
-    ::testing::Values(StartMethod::kForkServer, StartMethod::kFork,
-                      StartMethod::kSpawn, StartMethod::kThread),
-    [](const auto& info) { return std::string(StartMethodName(info.param)); });
+MP_INSTANTIATE_TEST_SUITE(ProcessAttributesTest, AllStartMethods);
 
 std::string HexOf(const AuthKey& key) {
   std::string hex;

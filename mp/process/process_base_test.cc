@@ -14,12 +14,14 @@
 #include "mp/process/exit.h"
 #include "mp/process/fields.h"
 #include "mp/process/internal/report.h"
+#include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
 #include "mp/testing/status_matchers.h"
 
 namespace mp {
 namespace {
 
+using ::mp::internal::kLong;
 using ::mp::internal::Listener;
 using ::mp::internal::Report;
 using ::mp::internal::Say;
@@ -29,18 +31,9 @@ using ::testing::HasSubstr;
 using ::testing::Optional;
 using ::testing::StartsWith;
 
-constexpr absl::Duration kLong = absl::Seconds(60);
+class ProcessBaseTest : public internal::StartMethodTest {};
 
-class ProcessBaseTest : public ::testing::TestWithParam<StartMethod> {
- protected:
-  ProcessOptions options() const { return {.context = GetParam()}; }
-};
-
-INSTANTIATE_TEST_SUITE_P(
-    AllStartMethods, ProcessBaseTest,
-    ::testing::Values(StartMethod::kForkServer, StartMethod::kFork,
-                      StartMethod::kSpawn, StartMethod::kThread),
-    [](const auto& info) { return std::string(StartMethodName(info.param)); });
+MP_INSTANTIATE_TEST_SUITE(ProcessBaseTest, AllStartMethods);
 
 class Greeter : public ProcessBase<Greeter> {
  public:

@@ -11,10 +11,9 @@
 // the rows of CPython are not measured, which the table shows.
 
 #include <cstddef>
-#include <fstream>
 #include <functional>
 #include <iostream>
-#include <iterator>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -42,8 +41,6 @@ using testing::ScriptPeer;
 using testing::TimedEach;
 
 constexpr size_t kGibibyte = size_t{1} << 30;
-// The distribution's, which is faster than a wrapper that looks for another.
-constexpr char kPython[] = "/usr/bin/python3";
 constexpr char kPeerScript[] = "mp/process/testdata/start_peer.py";
 
 // For a sample of about ten milliseconds where a start takes 0.3 ms.
@@ -121,16 +118,7 @@ void RunLarge(BareForkServer& clients, BareForkServer& own,
   RunFloors(size, kFewRuns, clients, own, benchmark);
 }
 
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path);
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  if (!text.empty()) return text;
-  return absl::NotFoundError(absl::StrCat(
-      path, " cannot be read; run this program with \"bazel run\""));
-}
-
-void RunPeers(const std::string& script, PairedBenchmark& benchmark) {
-  ScriptPeer python({kPython, "-c", script});
+void RunPeers(ScriptPeer& python, PairedBenchmark& benchmark) {
   benchmark.Run({.name = "fork / CPython fork",
                  .ours = Ours(StartMethod::kFork),
                  .floor = python.Does("fork"),
@@ -151,14 +139,15 @@ void RunPeers(const std::string& script, PairedBenchmark& benchmark) {
 absl::StatusOr<int> Main(int argc, char** argv) {
   MP_ASSIGN_OR_RETURN(auto options,
                       testing::ParsePairedBenchmarkOptions(argc, argv));
-  MP_ASSIGN_OR_RETURN(const std::string script, ReadFile(kPeerScript));
+  MP_ASSIGN_OR_RETURN(const std::unique_ptr<testing::ScriptPeer> python,
+                      testing::PythonPeer(kPeerScript));
   MP_ASSIGN_OR_RETURN(BareForkServer clients,
                       BareForkServer::Start(BareForkServer::Parent::kClient));
   MP_ASSIGN_OR_RETURN(BareForkServer own,
                       BareForkServer::Start(BareForkServer::Parent::kServer));
   PairedBenchmark benchmark(std::move(options), std::cout);
   RunFloors("", kRuns, clients, own, benchmark);
-  RunPeers(script, benchmark);
+  RunPeers(*python, benchmark);
   RunLarge(clients, own, benchmark);
   return benchmark.Finish();
 }
@@ -169,8 +158,5 @@ absl::StatusOr<int> Main(int argc, char** argv) {
 int main(int argc, char** argv) {
   mp::internal::ServeStartFloor(argc, argv);
   mp::Init(argc, argv);
-  const absl::StatusOr<int> status = mp::Main(argc, argv);
-  if (status.ok()) return *status;
-  std::cerr << status.status() << "\n";
-  return 1;
+  return mp::testing::ExitCodeOf(mp::Main(argc, argv));
 }

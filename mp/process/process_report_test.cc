@@ -32,6 +32,7 @@
 #include "mp/base/status_macros.h"
 #include "mp/process/context.h"
 #include "mp/process/exit.h"
+#include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
 #include "mp/testing/leaks.h"
 #include "mp/testing/status_matchers.h"
@@ -39,6 +40,7 @@
 namespace mp {
 namespace {
 
+using ::mp::internal::kLong;
 using ::mp::testing::IsOk;
 using ::mp::testing::IsOkAndHolds;
 using ::mp::testing::LeakCheck;
@@ -50,8 +52,6 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::Optional;
 using ::testing::StartsWith;
-
-constexpr absl::Duration kLong = absl::Seconds(60);
 
 // A sanitizer has its own handlers for some.
 bool IsOurs(int signal) {
@@ -94,7 +94,7 @@ void ThrowInThread() {
   std::thread([] { throw std::out_of_range("row 7"); }).join();
 }
 
-class ProcessReportTest : public ::testing::TestWithParam<StartMethod> {
+class ProcessReportTest : public internal::StartMethodTest {
  protected:
   ProcessReportTest() {
     // A fork server may start, and stays.
@@ -127,15 +127,7 @@ class ProcessReportTest : public ::testing::TestWithParam<StartMethod> {
   }
 };
 
-std::string MethodName(const ::testing::TestParamInfo<StartMethod>& info) {
-  return std::string(StartMethodName(info.param));
-}
-
-INSTANTIATE_TEST_SUITE_P(RealStartMethods, ProcessReportTest,
-                         ::testing::Values(StartMethod::kForkServer,
-                                           StartMethod::kFork,
-                                           StartMethod::kSpawn),
-                         MethodName);
+MP_INSTANTIATE_TEST_SUITE(ProcessReportTest, RealStartMethods);
 
 TEST_P(ProcessReportTest, TellsTheExitCode) {
   EXPECT_THAT(ReportOn([] {}).exit_code, Optional(0));
@@ -368,6 +360,14 @@ TEST_P(ProcessReportTest, ProgramThatIgnoresChildrenLearnsTheExitCode) {
   EXPECT_THAT(killed.remark, HasSubstr("SIGCHLD"));
 }
 
+// A child of fork waits until its parent knows it by more than a pid.
+TEST_P(ProcessReportTest, ProgramThatIgnoresChildrenLosesNoneThatEndsAtOnce) {
+  const IgnoredChildren ignored;
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_THAT(ReportOn([] { Exit(5); }).exit_code, Optional(5));
+  }
+}
+
 TEST_P(ProcessReportTest, ForkInTheProcessDoesNotSpeakForIt) {
   const ProcessReport report = ReportOn([] {
     const pid_t pid = fork();
@@ -452,7 +452,8 @@ TEST_P(ProcessReportTest, ManyReportsLeaveNothingBehind) {
 class ThreadReportTest : public ProcessReportTest {};
 
 INSTANTIATE_TEST_SUITE_P(Thread, ThreadReportTest,
-                         ::testing::Values(StartMethod::kThread), MethodName);
+                         ::testing::Values(StartMethod::kThread),
+                         internal::StartMethodTestName);
 
 TEST_P(ThreadReportTest, TellsWhatCanBeSaidOfAThread) {
   const ProcessReport report = ReportOn([] {

@@ -26,6 +26,7 @@
 #include "mp/process/context.h"
 #include "mp/process/exit.h"
 #include "mp/process/internal/report.h"
+#include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
 #include "mp/process/stdio.h"
 #include "mp/process/surroundings.h"
@@ -34,6 +35,7 @@
 namespace mp {
 namespace {
 
+using ::mp::internal::kLong;
 using ::mp::internal::Listener;
 using ::mp::internal::Report;
 using ::mp::internal::Say;
@@ -44,9 +46,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Optional;
 
-constexpr absl::Duration kLong = absl::Seconds(60);
-
-class ProcessSurroundingsTest : public ::testing::TestWithParam<StartMethod> {
+class ProcessSurroundingsTest : public internal::StartMethodTest {
  protected:
   // Runs a function in these surroundings and returns its exit code.
   template <typename F, typename... Args>
@@ -68,13 +68,7 @@ class ProcessSurroundingsTest : public ::testing::TestWithParam<StartMethod> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(RealStartMethods, ProcessSurroundingsTest,
-                         ::testing::Values(StartMethod::kForkServer,
-                                           StartMethod::kFork,
-                                           StartMethod::kSpawn),
-                         [](const auto& info) {
-                           return std::string(StartMethodName(info.param));
-                         });
+MP_INSTANTIATE_TEST_SUITE(ProcessSurroundingsTest, RealStartMethods);
 
 TEST_P(ProcessSurroundingsTest, WorkingDirectory) {
   Listener listener;

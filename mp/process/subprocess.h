@@ -107,17 +107,15 @@ struct RunOptions {
 //          by Process: what it was told to do may matter. So that this ends,
 //          its pipes are closed before, with the Subprocess or at exit. One
 //          with `end_with_parent` is terminated instead.
-// Threads: Wait, Poll, Report, returncode and the signals are safe from several
-// threads
-//          at once; the rest is not.
+// Threads: Wait, Poll, Report, returncode and the signals are safe from
+//          several threads at once; the rest is not.
 // Fork:    belongs to the process that made it: elsewhere, and after a move,
 //          its methods are kFailedPrecondition. A child of the start method
 //          fork closes its copies of the pipes, but not one with a ForkContext.
 // Death:   a program that is killed has the return code -N. One that ends, or
 //          closes its stdin, ends Communicate() without an error.
 // Source:  CPython subprocess.Popen. Differs: no shell, no preexec_fn; the end
-// of
-//          the program, not of all who have its pipes, ends communicate().
+//          of the program, not of all who have its pipes, ends communicate().
 class Subprocess {
  public:
   using Options = SubprocessOptions;

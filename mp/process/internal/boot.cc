@@ -1,5 +1,7 @@
 #include "mp/process/internal/boot.h"
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -42,15 +44,19 @@ constexpr size_t kMaxInlineBytes = 32 << 10;
 constexpr uint64_t kNoLimit = UINT64_MAX;
 
 // What both ends have to agree on before anything else can be read.
-std::string FormatName() {
+const std::string& FormatName() {
   constexpr int kVersion = 2;
-  return absl::StrCat("mp-boot ", kVersion, ", ", 8 * sizeof(void*), "-bit",
+  static const std::string& name = *new std::string(absl::StrCat(
+      "mp-boot ", kVersion, ", ", 8 * sizeof(void*), "-bit",
 #ifdef NDEBUG
-                      ", NDEBUG",
+      ", NDEBUG",
 #endif
-                      kAddressSanitizer ? ", asan" : "",
-                      kThreadSanitizer ? ", tsan" : "");
+      kAddressSanitizer ? ", asan" : "", kThreadSanitizer ? ", tsan" : ""));
+  return name;
 }
+
+// Once, and not in each child of a fork server.
+[[maybe_unused]] const bool made_early = (FormatName(), true);
 
 absl::Status CheckFormat(Decoder& decoder) {
   MP_ASSIGN_OR_RETURN(const absl::string_view format, decoder.ReadString());
@@ -98,23 +104,28 @@ absl::StatusOr<Parcel> ReceiveBoot(int socket) {
   MP_ASSIGN_OR_RETURN(
       FrameReader::Frame frame,
       reader.Read(socket, kNoLimit, Deadline(absl::InfiniteDuration())));
-  Decoder envelope(Parcel{std::move(frame.bytes), {}});
+  return Parcel{std::move(frame.bytes), std::move(frame.fds)};
+}
+
+absl::StatusOr<Parcel> UnpackBoot(Parcel packed) {
+  Decoder envelope(Parcel{std::move(packed.bytes), {}});
   MP_ASSIGN_OR_RETURN(const bool is_inline, envelope.Read<bool>());
   if (is_inline) {
     MP_ASSIGN_OR_RETURN(auto bytes, envelope.Read<std::string>());
-    return Parcel{std::move(bytes), std::move(frame.fds)};
+    return Parcel{std::move(bytes), std::move(packed.handles)};
   }
-  if (frame.fds.empty()) return absl::DataLossError("the memfd is missing");
-  const Fd memfd = std::move(frame.fds.back());
-  frame.fds.pop_back();
+  if (packed.handles.empty())
+    return absl::DataLossError("the memfd is missing");
+  const Fd memfd = std::move(packed.handles.back());
+  packed.handles.pop_back();
   MP_ASSIGN_OR_RETURN(std::string bytes, ReadSealedMemfd(memfd, kNoLimit));
-  return Parcel{std::move(bytes), std::move(frame.fds)};
+  return Parcel{std::move(bytes), std::move(packed.handles)};
 }
 
 // Becomes what the message says and returns the call to make.
-absl::StatusOr<std::unique_ptr<Call>> Boot(Fd socket, const ChildSetup& setup) {
-  MP_ASSIGN_OR_RETURN(Parcel parcel, ReceiveBoot(socket.get()));
-  socket.Close();
+absl::StatusOr<std::unique_ptr<Call>> Boot(Parcel packed,
+                                           const ChildSetup& setup) {
+  MP_ASSIGN_OR_RETURN(Parcel parcel, UnpackBoot(std::move(packed)));
   Decoder decoder(std::move(parcel));
   MP_RETURN_IF_ERROR(CheckFormat(decoder));
   MP_ASSIGN_OR_RETURN(Identity identity, ReadIdentity(decoder));
@@ -131,6 +142,10 @@ absl::StatusOr<std::unique_ptr<Call>> Boot(Fd socket, const ChildSetup& setup) {
   MP_ASSIGN_OR_RETURN(ResolvedSurroundings surroundings,
                       ReadSurroundings(decoder));
   MP_RETURN_IF_ERROR(ApplySurroundings(std::move(surroundings)));
+  // It leaves no word in the crash slot, which may be another's by now.
+  if (by_fork_server && !StarterLetsBegin(CurrentParent()->pidfd)) {
+    _exit(kExitCodeNotRun);
+  }
   if (setup.run) {
     MP_RETURN_IF_ERROR(RunCatching([&] {
       setup.run(setup.argc, setup.argv);
@@ -138,6 +153,16 @@ absl::StatusOr<std::unique_ptr<Call>> Boot(Fd socket, const ChildSetup& setup) {
     }));
   }
   return ReadCallCatching(decoder);
+}
+
+// Returns the exit code of a child that cannot begin.
+int EndUnrun(const absl::Status& status) {
+  // Whoever started this is gone or gave it up.
+  if (absl::IsOutOfRange(status)) return kExitCodeNotRun;
+  const std::string problem = absl::StrCat("cannot begin: ", status.ToString());
+  NoteFailure(problem);
+  Complain(problem);
+  return kExitCodeNotRun;
 }
 
 }  // namespace
@@ -155,7 +180,7 @@ absl::StatusOr<Parcel> EncodeBoot(const BootMessage& message,
   return std::move(encoder).Finish();
 }
 
-absl::Status SendBoot(int socket, Parcel parcel) {
+absl::StatusOr<Parcel> PackBoot(Parcel parcel) {
   const bool is_inline = parcel.bytes.size() <= kMaxInlineBytes;
   Encoder envelope;
   envelope.Write(is_inline);
@@ -168,27 +193,31 @@ absl::Status SendBoot(int socket, Parcel parcel) {
   // Each byte carries so many descriptors; see frame.h.
   envelope.WriteString(
       std::string(parcel.handles.size() / kMaxFdsPerByte, '\0'));
-  MP_ASSIGN_OR_RETURN(const Parcel framed, std::move(envelope).Finish());
+  MP_ASSIGN_OR_RETURN(Parcel packed, std::move(envelope).Finish());
+  packed.handles = std::move(parcel.handles);
+  return packed;
+}
+
+absl::Status SendBoot(int socket, Parcel parcel) {
+  MP_ASSIGN_OR_RETURN(const Parcel packed, PackBoot(std::move(parcel)));
   std::vector<int> fds;
-  for (const Fd& fd : parcel.handles) fds.push_back(fd.get());
+  for (const Fd& fd : packed.handles) fds.push_back(fd.get());
   bool cut;
-  return WriteFrame(socket, framed.bytes, fds,
+  return WriteFrame(socket, packed.bytes, fds,
                     Deadline(absl::InfiniteDuration()), &cut);
 }
 
 int RunBootedChild(Fd socket, const ChildSetup& setup) {
-  absl::StatusOr<std::unique_ptr<Call>> call = Boot(std::move(socket), setup);
-  if (absl::IsOutOfRange(call.status())) {
-    return kExitCodeNotRun;  // whoever started this is gone or gave it up
-  }
-  if (!call.ok()) {
-    const std::string problem =
-        absl::StrCat("cannot begin: ", call.status().ToString());
-    NoteFailure(problem);
-    Complain(problem);
-    return kExitCodeNotRun;
-  }
-  return RunCall(**call);
+  absl::StatusOr<Parcel> packed = ReceiveBoot(socket.get());
+  socket.Close();
+  return packed.ok() ? RunPackedChild(*std::move(packed), setup)
+                     : EndUnrun(packed.status());
+}
+
+int RunPackedChild(Parcel packed, const ChildSetup& setup) {
+  const absl::StatusOr<std::unique_ptr<Call>> call =
+      Boot(std::move(packed), setup);
+  return call.ok() ? RunCall(**call) : EndUnrun(call.status());
 }
 
 }  // namespace mp::internal

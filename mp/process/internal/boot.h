@@ -29,6 +29,9 @@ struct BootMessage {
 // travel, before anything is started.
 absl::StatusOr<Parcel> EncodeBoot(const BootMessage& message, const Call& call);
 
+// Makes what travels of a message: what is long goes by memfd.
+absl::StatusOr<Parcel> PackBoot(Parcel parcel);
+
 // Sends it. Never waits for the child: what is long goes by memfd.
 absl::Status SendBoot(int socket, Parcel parcel);
 
@@ -42,6 +45,10 @@ struct ChildSetup {
 // The body of a new process: receives the message, becomes what it says, runs
 // the call and returns the exit code.
 int RunBootedChild(Fd socket, const ChildSetup& setup);
+
+// The same, with what PackBoot() has made, for a child of the fork server: it
+// waits until its starter lets it begin; see CrashSlotLease::LetBegin().
+int RunPackedChild(Parcel packed, const ChildSetup& setup);
 
 }  // namespace mp::internal
 

@@ -1,6 +1,7 @@
 #include "mp/process/internal/crash_arena.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
 #include "mp/base/fork_safe_mutex.h"
+#include "mp/base/futex.h"
 #include "mp/base/status_macros.h"
 #include "mp/process/internal/crash_slot.h"
 #include "mp/process/internal/hold_across_forks.h"
@@ -53,6 +55,12 @@ absl::StatusOr<CrashSlotTicket> CrashSlotLease::MakeTicket() const {
   return ticket;
 }
 
+void CrashSlotLease::LetBegin(pid_t process) {
+  if (slot_ == nullptr) return;
+  slot_->known.store(static_cast<uint32_t>(process));
+  FutexWake(slot_->known, INT_MAX);
+}
+
 void CrashSlotLease::GiveBack() {
   if (slot_ == nullptr) return;
   CrashArena::Get().GiveBack(std::exchange(slot_, nullptr), generation_,
@@ -76,8 +84,7 @@ CrashArena& CrashArena::Get() {
 [[maybe_unused]] static const bool made_early = (CrashArena::Get(), true);
 
 CrashArena::Chunk::Chunk(Fd memory, CrashSlot* slots)
-    : memory(std::move(memory)), slots(slots) {
-  fstat(this->memory.get(), &info);
+    : memory(std::move(memory)), file(this->memory.get()), slots(slots) {
   // The first is to be the first that is used.
   for (size_t i = kSlotsPerChunk; i-- > 0;) free.push_back(&slots[i]);
 }
@@ -85,12 +92,6 @@ CrashArena::Chunk::Chunk(Fd memory, CrashSlot* slots)
 CrashArena::Chunk::~Chunk() {
   if (!MemoryIsOurs()) static_cast<void>(memory.Release());
   if (slots != nullptr) munmap(slots, kChunkBytes);
-}
-
-bool CrashArena::Chunk::MemoryIsOurs() const {
-  struct stat now;
-  return memory.is_open() && fstat(memory.get(), &now) == 0 &&
-         now.st_dev == info.st_dev && now.st_ino == info.st_ino;
 }
 
 absl::StatusOr<std::unique_ptr<CrashArena::Chunk>> CrashArena::MakeChunk() {

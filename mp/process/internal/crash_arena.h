@@ -1,7 +1,7 @@
 #ifndef MP_PROCESS_INTERNAL_CRASH_ARENA_H_
 #define MP_PROCESS_INTERNAL_CRASH_ARENA_H_
 
-#include <sys/stat.h>
+#include <sys/types.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "mp/base/fd.h"
 #include "mp/base/fork_safe_mutex.h"
+#include "mp/base/open_file.h"
 #include "mp/process/internal/crash_slot.h"
 
 namespace mp::internal {
@@ -37,6 +38,10 @@ class CrashSlotLease {
   // Errors:
   //   kResourceExhausted  no descriptor left.
   absl::StatusOr<CrashSlotTicket> MakeTicket() const;
+
+  // Lets the process that has the slot begin: AwaitStarter(),
+  // StarterLetsBegin().
+  void LetBegin(pid_t process);
 
   // Gives the slot back now, for the next one.
   void GiveBack();
@@ -87,12 +92,10 @@ class CrashArena {
     Chunk(const Chunk&) = delete;
     Chunk& operator=(const Chunk&) = delete;
 
-    // Whether the descriptor is still what it was: a program may have closed
-    // all that it does not know, and opened others since.
-    bool MemoryIsOurs() const;
+    bool MemoryIsOurs() const { return file.IsOn(memory.get()); }
 
     Fd memory;
-    struct stat info = {};
+    OpenFile file;
     CrashSlot* slots;  // nullptr where they are not mapped
     std::vector<CrashSlot*> free;
     // How many slots were in use at once since memory was last given back.

@@ -1,8 +1,11 @@
 #ifndef MP_PROCESS_INTERNAL_CRASH_HANDLER_H_
 #define MP_PROCESS_INTERNAL_CRASH_HANDLER_H_
 
+#include <sys/types.h>
+
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "mp/base/fd.h"
 #include "mp/process/internal/crash_arena.h"
 
 // How a process writes down its own end, for the one that started it.
@@ -25,6 +28,16 @@ namespace mp::internal {
 //         from that: the stack comes from the unwind tables, as in a debugger,
 //         since optimised programs have no frame pointers.
 absl::Status AttachCrashSlot(CrashSlotTicket ticket);
+
+// In a forked process that has a slot: waits until `starter` has a pidfd of it,
+// or has died. One that ended before could be gone without a trace: a program
+// that ignores SIGCHLD, or waits for any child, leaves no zombie.
+void AwaitStarter(pid_t starter);
+
+// In a child of the fork server: waits until its starter, known by a pidfd, has
+// let it begin. Returns false if that has died before, or has started another
+// in place of this one, of which it never heard.
+bool StarterLetsBegin(const Fd& starter);
 
 // Installs the handlers, once in this process and those forked from it, which
 // without a slot do nothing. A server that does it spares its children that.

@@ -1,3 +1,4 @@
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -17,7 +18,11 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "mp/base/deadline.h"
 #include "mp/base/errno_status.h"
+#include "mp/base/fd.h"
+#include "mp/base/futex.h"
 #include "mp/process/internal/crash_arena.h"
 #include "mp/process/internal/crash_handler.h"
 #include "mp/process/internal/crash_slot.h"
@@ -181,6 +186,25 @@ absl::Status AttachCrashSlot(CrashSlotTicket ticket) {
   owner = getpid();
   InstallCrashHandlers();
   return absl::OkStatus();
+}
+
+void AwaitStarter(pid_t starter) {
+  CrashSlot* const slot = OwnSlot();
+  if (slot == nullptr) return;
+  while (slot->known.load() == 0 && getppid() == starter) {
+    FutexWait(slot->known, 0, Deadline(absl::Milliseconds(50)));
+  }
+}
+
+bool StarterLetsBegin(const Fd& starter) {
+  CrashSlot* const slot = OwnSlot();
+  if (slot == nullptr) return false;
+  while (slot->known.load() == 0) {
+    pollfd end = {starter.get(), POLLIN, 0};
+    if (poll(&end, 1, 0) > 0) return false;
+    FutexWait(slot->known, 0, Deadline(absl::Milliseconds(50)));
+  }
+  return slot->known.load() == static_cast<uint32_t>(getpid());
 }
 
 void InstallCrashHandlers() {

@@ -49,6 +49,7 @@ void ClearCrashSlot(CrashSlot& slot) {
   slot.ended_at = 0;
   slot.message.published = 0;
   slot.stack.published = 0;
+  slot.known = 0;
 }
 
 CrashNote ReadCrashSlot(const CrashSlot& slot) {

@@ -9,6 +9,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "mp/base/futex.h"
 
 namespace mp::internal {
 
@@ -46,12 +47,16 @@ struct CrashSlot {
   // In words, what went wrong.
   CrashText<700> message;
   // Where, and by what calls.
-  CrashText<3372> stack;
+  CrashText<3368> stack;
+  // Its pid, once the starter knows it by a pidfd. Not of the end, but the
+  // page is there.
+  FutexWord known;
 };
 inline constexpr size_t kCrashSlotBytes = 4096;
 static_assert(sizeof(CrashSlot) == kCrashSlotBytes);
 static_assert(offsetof(CrashSlot, message) == 16);
 static_assert(offsetof(CrashSlot, stack) == 720);
+static_assert(offsetof(CrashSlot, known) == 4092);
 
 // Makes it all zero, but for the text, which is not published any more.
 void ClearCrashSlot(CrashSlot& slot);

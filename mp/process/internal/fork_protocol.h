@@ -55,8 +55,8 @@ struct ForkWelcome {
   MP_FIELDS(mode, preloaded)
 };
 
-// Its descriptors are, in this order: the socket that the child boots from; for
-// kServersChildren the exit pipe; and those that are marked here.
+// Its descriptors are, in this order: for kServersChildren the exit pipe; those
+// that are marked here; and those of the boot message.
 struct ForkRequest {
   // "NAME=VALUE" as the client has them now, if it has others than at the last
   // request; the server takes them for itself and so for its children.
@@ -64,7 +64,9 @@ struct ForkRequest {
   bool has_cwd = false;
   bool has_stdout = false;
   bool has_stderr = false;
-  MP_FIELDS(environment, has_cwd, has_stdout, has_stderr)
+  // What the child boots from, as PackBoot() makes it.
+  std::string boot;
+  MP_FIELDS(environment, has_cwd, has_stdout, has_stderr, boot)
 };
 
 // Its descriptor is the child's pidfd, unless there was an error.

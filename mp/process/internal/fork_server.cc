@@ -34,6 +34,7 @@
 #include "mp/process/internal/call.h"
 #include "mp/process/internal/child.h"
 #include "mp/process/internal/environment.h"
+#include "mp/process/internal/fork_closed.h"
 #include "mp/process/internal/fork_protocol.h"
 #include "mp/process/internal/inheritance.h"
 #include "mp/process/internal/runner.h"
@@ -103,14 +104,15 @@ ForkServer& ForkServer::Get() {
 // Before there are threads; see "Locks and forks" in docs/decisions.md.
 [[maybe_unused]] static const bool made_early = (ForkServer::Get(), true);
 
-absl::StatusOr<ForkServer::Started> ForkServer::StartChild() {
+absl::StatusOr<ForkServer::Started> ForkServer::StartChild(
+    const Parcel& packed) {
   ForkSafeLock lock(mutex_);
   absl::StatusOr<Started> started = ServerIsGone();
   for (int i = 0; i < kAttempts && absl::IsUnavailable(started.status()); ++i) {
     const absl::Status running = EnsureRunning();
     if (absl::IsFailedPrecondition(running)) return running;
     if (running.ok()) {
-      started = TryStart();
+      started = TryStart(packed);
     } else {
       Kill();  // whatever there is of it
       started = running;
@@ -206,11 +208,8 @@ absl::StatusOr<FrameReader::Frame> ForkServer::Ask(const std::string& bytes,
   return reply;
 }
 
-absl::StatusOr<ForkServer::Started> ForkServer::TryStart() {
-  MP_ASSIGN_OR_RETURN(SocketPair sockets, CreateSocketPair());
-  auto closed = std::make_unique<ForkClosed>(sockets.first);
-  Started started = {nullptr, std::move(sockets.first), std::move(closed)};
-  std::vector<int> fds = {sockets.second.get()};
+absl::StatusOr<ForkServer::Started> ForkServer::TryStart(const Parcel& packed) {
+  std::vector<int> fds;
   ExitPipe exit_pipe;
   std::optional<ForkClosed> exit_closed;
   if (mode_ == ForkServerMode::kServersChildren) {
@@ -226,6 +225,8 @@ absl::StatusOr<ForkServer::Started> ForkServer::TryStart() {
   if (request.has_cwd) fds.push_back(cwd.get());
   if (request.has_stdout) fds.push_back(STDOUT_FILENO);
   if (request.has_stderr) fds.push_back(STDERR_FILENO);
+  request.boot = packed.bytes;
+  for (const Fd& fd : packed.handles) fds.push_back(fd.get());
   std::vector<std::string> environment = CopyEnvironment();
   if (environment_ != environment) {
     request.environment = environment;
@@ -235,10 +236,9 @@ absl::StatusOr<ForkServer::Started> ForkServer::TryStart() {
 
   ledger_->child = 0;
   absl::StatusOr<FrameReader::Frame> frame = Ask(bytes, fds, kPatience);
-  sockets.second.Close();
   exit_closed.reset();
   exit_pipe.writer.Close();
-  if (!frame.ok()) return AdoptOrphan(std::move(started), frame.status());
+  if (!frame.ok()) return AdoptOrphan(frame.status());
   MP_ASSIGN_OR_RETURN(ForkReply reply,
                       FromBytes<ForkReply>(std::move(frame->bytes)));
   if (absl::IsResourceExhausted(reply.error)) {
@@ -248,17 +248,16 @@ absl::StatusOr<ForkServer::Started> ForkServer::TryStart() {
   }
   MP_RETURN_IF_ERROR(reply.error);
   if (frame->fds.empty()) {
-    return AdoptOrphan(std::move(started), ServerIsGone());
+    return AdoptOrphan(ServerIsGone());
   }
-  started.child = std::make_shared<ProcessChild>(
-      reply.pid, std::move(frame->fds[0]), std::move(exit_pipe.reader));
-  return started;
+  return std::make_shared<ProcessChild>(reply.pid, std::move(frame->fds[0]),
+                                        std::move(exit_pipe.reader));
 }
 
 // There was no answer, maybe because the server died on the way. If the child
 // was made by then it is ours; otherwise returns `error`.
 absl::StatusOr<ForkServer::Started> ForkServer::AdoptOrphan(
-    Started started, const absl::Status& error) {
+    const absl::Status& error) {
   const ForkServerMode mode = mode_;
   ForkLedger* const ledger = std::exchange(ledger_, nullptr);
   Kill();
@@ -271,8 +270,7 @@ absl::StatusOr<ForkServer::Started> ForkServer::AdoptOrphan(
     if (!absl::IsNotFound(pidfd.status())) AbandonChild(pid);
     return absl::IsNotFound(pidfd.status()) ? error : pidfd.status();
   }
-  started.child = std::make_shared<ProcessChild>(pid, *std::move(pidfd));
-  return started;
+  return std::make_shared<ProcessChild>(pid, *std::move(pidfd));
 }
 
 void ForkServer::Kill() {

@@ -18,9 +18,9 @@
 #include "mp/base/frame.h"
 #include "mp/process/internal/call.h"
 #include "mp/process/internal/child.h"
-#include "mp/process/internal/fork_closed.h"
 #include "mp/process/internal/fork_protocol.h"
 #include "mp/process/internal/inheritance.h"
+#include "mp/process/parcel.h"
 
 namespace mp::internal {
 
@@ -36,19 +36,15 @@ class ForkServer {
  public:
   static ForkServer& Get();
 
-  // Has a child made, which waits for its boot message at the other end of
-  // the socket that it is given.
+  // Has a child made that boots from `packed`, as far as it can until it is let
+  // begin: CrashSlotLease::LetBegin().
   //
   // Errors:
   //   kFailedPrecondition  Init() was not called, or threads run in the server.
   //   kResourceExhausted   no process, memory or descriptor left.
   //   kUnavailable         the server died several times in a row.
-  struct Started {
-    std::shared_ptr<Child> child;
-    Fd boot_socket;
-    std::unique_ptr<ForkClosed> closed;  // that socket
-  };
-  absl::StatusOr<Started> StartChild();
+  using Started = std::shared_ptr<Child>;
+  absl::StatusOr<Started> StartChild(const Parcel& packed);
 
   // Has the servers from now on make this call before they serve.
   //
@@ -70,9 +66,9 @@ class ForkServer {
   absl::Status Greet(const Fd& ledger) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status JudgePreload(const absl::Status& preloaded)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<Started> TryStart() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<Started> AdoptOrphan(Started started,
-                                      const absl::Status& error)
+  absl::StatusOr<Started> TryStart(const Parcel& packed)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<Started> AdoptOrphan(const absl::Status& error)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<FrameReader::Frame> Ask(const std::string& bytes,
                                          absl::Span<const int> fds,

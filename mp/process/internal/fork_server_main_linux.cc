@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -45,6 +44,7 @@
 #include "mp/process/internal/fork_server_main.h"
 #include "mp/process/internal/process_exit.h"
 #include "mp/process/internal/runner.h"
+#include "mp/process/internal/thread_count.h"
 #include "mp/process/parcel.h"
 #include "mp/process/serializer.h"
 
@@ -151,6 +151,7 @@ class Server {
   static void Rehearse() {
     DetachStdin();
     InstallCrashHandlers();
+    TakeOverFinalizersAtExit();                    // it has no exit handlers
     RunFinalizers(/*min_priority=*/std::nullopt);  // there are none
     Children::Get().FinishAll();                   // nor of these
     FlushStdio();
@@ -198,9 +199,9 @@ class Server {
     if (request.environment.has_value()) {
       ReplaceEnvironment(*std::move(request.environment));
     }
-    const size_t expected = 1 + (area_.has_value() ? 0 : 1) + request.has_cwd +
+    const size_t expected = (area_.has_value() ? 0 : 1) + request.has_cwd +
                             request.has_stdout + request.has_stderr;
-    if (frame.fds.size() != expected) {
+    if (frame.fds.size() < expected) {
       return absl::DataLossError("the request lacks descriptors");
     }
     ForkReply reply;
@@ -215,13 +216,13 @@ class Server {
     if (pidfd.is_open()) fds.push_back(pidfd.get());
     MP_RETURN_IF_ERROR(Send(reply, fds));
     if (pid.ok() && !area_.has_value()) {
-      children_.push_back({std::move(pidfd), std::move(frame.fds[1])});
+      children_.push_back({std::move(pidfd), std::move(frame.fds[0])});
     }
     return absl::OkStatus();
   }
 
-  absl::StatusOr<pid_t> MakeChild(const ForkRequest& request,
-                                  std::vector<Fd>& fds, Fd& pidfd) {
+  absl::StatusOr<pid_t> MakeChild(ForkRequest& request, std::vector<Fd>& fds,
+                                  Fd& pidfd) {
     MP_RETURN_IF_ERROR(CheckThreads());
     int raw_pidfd = -1;
     const pid_t pid = area_.has_value()
@@ -238,22 +239,22 @@ class Server {
     return pid;
   }
 
-  [[noreturn]] void RunChild(const ForkRequest& request, std::vector<Fd>& fds) {
+  [[noreturn]] void RunChild(ForkRequest& request, std::vector<Fd>& fds) {
     BecomeForkedProcess();
     socket_.Close();
     children_.clear();
     UnblockSignals();
-    size_t next = area_.has_value() ? 1 : 2;
-    if (!area_.has_value()) ReportExitTo(std::move(fds[1]));
+    size_t next = area_.has_value() ? 0 : 1;
+    if (!area_.has_value()) ReportExitTo(std::move(fds[0]));
     if (request.has_cwd && fchdir(fds[next++].get()) != 0) {
       Complain(absl::StrCat("fchdir: ", strerror(errno)));
     }
     ReplaceStdio(STDOUT_FILENO, request.has_stdout, fds, next);
     ReplaceStdio(STDERR_FILENO, request.has_stderr, fds, next);
     if (!request.has_stdout || !request.has_stderr) FillStdio();
-    Fd boot_socket = std::move(fds[0]);
-    fds.clear();
-    ExitProcess(RunBootedChild(std::move(boot_socket), setup_));
+    fds.erase(fds.begin(), fds.begin() + static_cast<ptrdiff_t>(next));
+    ExitProcess(
+        RunPackedChild({std::move(request.boot), std::move(fds)}, setup_));
   }
 
   static void ReplaceStdio(int target, bool is_open, const std::vector<Fd>& fds,
@@ -265,15 +266,9 @@ class Server {
     }
   }
 
-  // The number of links to a process's list of threads counts them.
-  absl::Status CheckThreads() const {
-    struct stat info;
-    if (stat("/proc/self/task", &info) != 0) {
-      return ErrnoStatus(errno, "stat(\"/proc/self/task\")");
-    }
-    const int threads = static_cast<int>(info.st_nlink) - 2;
-    // Thread Sanitizer's runtime has a thread of its own.
-    if (threads <= (kThreadSanitizer ? 2 : 1)) return absl::OkStatus();
+  static absl::Status CheckThreads() {
+    MP_ASSIGN_OR_RETURN(const int threads, CountThreads());
+    if (threads <= 1) return absl::OkStatus();
     return absl::FailedPreconditionError(absl::StrCat(
         "the fork server has ", threads,
         " threads, started before mp::Init(), and a fork would lose all but "

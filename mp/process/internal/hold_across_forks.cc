@@ -37,10 +37,14 @@ void UnlockAll() ABSL_NO_THREAD_SAFETY_ANALYSIS {
 
 }  // namespace
 
-void HoldAcrossForks(ForkSafeMutex& mutex) {
+void HoldAcrossForks() {
   static const bool watched =
       (pthread_atfork(LockAll, UnlockAll, UnlockAll), true);
   static_cast<void>(watched);
+}
+
+void HoldAcrossForks(ForkSafeMutex& mutex) {
+  HoldAcrossForks();
   Held* const held = new Held{mutex, first.load()};
   while (!first.compare_exchange_weak(held->next, held)) {
   }

@@ -21,6 +21,10 @@ namespace mp::internal {
 // Source:  man 3 pthread_atfork.
 void HoldAcrossForks(ForkSafeMutex& mutex);
 
+// For one that is about to call pthread_atfork(): has all those mutexes, of
+// whatever time, be free in the child when its handler runs there.
+void HoldAcrossForks();
+
 }  // namespace mp::internal
 
 #endif  // MP_PROCESS_INTERNAL_HOLD_ACROSS_FORKS_H_

@@ -1,5 +1,4 @@
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
 #include "mp/base/fork_safe_mutex.h"
+#include "mp/base/open_file.h"
 #include "mp/base/pidfd.h"
 #include "mp/base/status_macros.h"
 #include "mp/process/decoder.h"
@@ -52,16 +52,12 @@ class LifeLine {
     if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe2");
     reader_ = Fd(ends[0]);
     writer_ = Fd(ends[1]);
-    if (fstat(ends[0], &pipe_) == 0) return absl::OkStatus();
-    return ErrnoStatus(errno, "fstat(pipe)");
+    pipe_ = OpenFile(ends[0]);
+    return absl::OkStatus();
   }
 
-  // A program may close all descriptors that it does not know, and open others
-  // since.
   bool IsOurs(const Fd& end) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    struct stat now;
-    return end.is_open() && fstat(end.get(), &now) == 0 &&
-           now.st_dev == pipe_.st_dev && now.st_ino == pipe_.st_ino;
+    return pipe_.IsOn(end.get());
   }
 
   // What is not ours any more is not ours to close.
@@ -71,7 +67,7 @@ class LifeLine {
   }
 
   ForkSafeMutex mutex_;
-  struct stat pipe_ ABSL_GUARDED_BY(mutex_) = {};
+  OpenFile pipe_ ABSL_GUARDED_BY(mutex_);
   Fd reader_ ABSL_GUARDED_BY(mutex_);
   Fd writer_ ABSL_GUARDED_BY(mutex_);
 };

@@ -19,6 +19,7 @@
 #include "mp/process/internal/end_by_signal.h"
 #include "mp/process/internal/fork_closed.h"
 #include "mp/process/internal/fork_server.h"
+#include "mp/process/internal/hold_across_forks.h"
 #include "mp/process/internal/parent_link.h"
 #include "mp/process/internal/runner.h"
 #include "mp/process/log.h"
@@ -74,8 +75,10 @@ void ForgetParents() {
 }
 
 // Before there are threads, as all that a forked child uses.
+// Handlers run in a child in the order in which they were set, so that by then
+// the mutexes are free that it takes.
 [[maybe_unused]] const int watches_forks =
-    pthread_atfork(nullptr, nullptr, ForgetParents);
+    (HoldAcrossForks(), pthread_atfork(nullptr, nullptr, ForgetParents));
 
 }  // namespace
 

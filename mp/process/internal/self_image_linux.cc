@@ -28,6 +28,7 @@
 #include "mp/base/fd.h"
 #include "mp/base/fork_safe_mutex.h"
 #include "mp/base/io.h"
+#include "mp/base/open_file.h"
 #include "mp/base/status_macros.h"
 #include "mp/process/internal/hold_across_forks.h"
 #include "mp/process/internal/self_image.h"
@@ -44,7 +45,7 @@ constexpr absl::string_view kServerPrefix = "server:";
 struct Self {
   Fd image;
   int image_errno = 0;
-  struct stat image_info = {};
+  OpenFile image_file;
   std::vector<std::string> arguments;
 };
 
@@ -103,15 +104,6 @@ MP_IN_VFORKED_CHILD int ExecInChild(void* data) {
   return 0;
 }
 
-// Whether the descriptor is still what it was: a program may have closed all
-// that it does not know, and opened others since.
-bool ImageIsOurs() {
-  struct stat info;
-  return fstat(self->image.get(), &info) == 0 &&
-         info.st_dev == self->image_info.st_dev &&
-         info.st_ino == self->image_info.st_ino;
-}
-
 // For exec(), which does not write to them.
 std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   std::vector<char*> pointers;
@@ -135,7 +127,7 @@ absl::Status CheckImage() {
   if (!self->image.is_open()) {
     return ErrnoStatus(self->image_errno, "open(\"/proc/self/exe\")");
   }
-  if (ImageIsOurs()) return absl::OkStatus();
+  if (self->image_file.IsOn(self->image.get())) return absl::OkStatus();
   return absl::FailedPreconditionError(
       "the descriptor that mp::Init() opened has been closed by somebody "
       "else; a program that closes descriptors must do so before mp::Init()");
@@ -158,7 +150,7 @@ void RememberSelf(int argc, char** argv) {
   if (made->image.is_open() && made->image.get() <= STDERR_FILENO) {
     made->image = Fd(fcntl(made->image.get(), F_DUPFD_CLOEXEC, 3));
   }
-  if (made->image.is_open()) fstat(made->image.get(), &made->image_info);
+  made->image_file = OpenFile(made->image.get());
   made->arguments.assign(argv, argv + argc);
   self = made;
 }

@@ -1,4 +1,3 @@
-#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -13,7 +12,6 @@
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
 #include "mp/base/pidfd.h"
-#include "mp/base/sanitizers.h"
 #include "mp/base/status_macros.h"
 #include "mp/process/after_fork.h"
 #include "mp/process/internal/apply_surroundings.h"
@@ -26,6 +24,7 @@
 #include "mp/process/internal/process_exit.h"
 #include "mp/process/internal/runner.h"
 #include "mp/process/internal/start.h"
+#include "mp/process/internal/thread_count.h"
 #include "mp/process/log.h"
 #include "mp/process/parcel.h"
 
@@ -41,7 +40,8 @@ int RunCopy(StartRequest& request, Parcel parcel) {
   return RunParcel(std::move(parcel));
 }
 
-[[noreturn]] void RunForkedChild(StartRequest& request, Parcel parcel) {
+[[noreturn]] void RunForkedChild(StartRequest& request, Parcel parcel,
+                                 pid_t starter) {
   if (ParentWasEnding()) _exit(kExitCodeNotRun);
   BecomeForkedProcess();
   UnblockSignals();
@@ -49,6 +49,7 @@ int RunCopy(StartRequest& request, Parcel parcel) {
   const absl::Status attached = AttachCrashSlot(std::move(request.crash_slot));
   // It can do without.
   if (!attached.ok()) Complain(attached.ToString());
+  AwaitStarter(starter);
   AttachToParent(std::move(request.parent));
   DetachStdin();
   const absl::Status applied =
@@ -61,18 +62,9 @@ int RunCopy(StartRequest& request, Parcel parcel) {
                                       : RunCall(*request.call));
 }
 
-// The number of links to a process's list of threads counts them.
-int CountThreads() {
-  struct stat info;
-  // Thread Sanitizer's runtime has a thread of its own.
-  constexpr int kOthers = kThreadSanitizer ? 3 : 2;
-  if (stat("/proc/self/task", &info) != 0) return 1;
-  return static_cast<int>(info.st_nlink) - kOthers;
-}
-
 void WarnOfThreads() {
   static std::atomic<bool> warned{false};
-  const int threads = CountThreads();
+  const int threads = CountThreads().value_or(1);
   if (threads <= 1 || warned.exchange(true)) return;
   GetLogger().Log(
       LogLevel::kWarning, "this process has ", threads,
@@ -90,10 +82,11 @@ StartResult StartFork(StartRequest request) {
     MP_ASSIGN_OR_RETURN(parcel, EncodeCall(*request.call));
   }
   FlushStdio();  // or the child would write the same text again
+  const pid_t starter = getpid();
   const pid_t pid = fork();
   if (pid < 0) return ErrnoStatus(errno, "fork");
-  if (pid == 0) RunForkedChild(request, std::move(parcel));
-  // Nobody has waited for it yet, so the pid is still its own.
+  if (pid == 0) RunForkedChild(request, std::move(parcel), starter);
+  // It waits for us, so the pid is still its own.
   absl::StatusOr<Fd> pidfd = OpenPidfd(pid);
   if (pidfd.ok()) return std::make_shared<ProcessChild>(pid, *std::move(pidfd));
   AbandonChild(pid);

@@ -1,3 +1,4 @@
+#include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -21,17 +22,13 @@ StartResult StartForkServer(StartRequest request) {
           {std::move(request.identity), std::move(request.parent),
            std::move(request.surroundings), std::move(request.crash_slot)},
           *request.call));
-  MP_ASSIGN_OR_RETURN(ForkServer::Started started,
-                      ForkServer::Get().StartChild());
-  // A child that was made after the signal has not got it; without a message
-  // it ends by itself.
+  MP_ASSIGN_OR_RETURN(const Parcel packed, PackBoot(std::move(parcel)));
+  MP_ASSIGN_OR_RETURN(std::shared_ptr<Child> child,
+                      ForkServer::Get().StartChild(packed));
+  // A child that was made after the signal has not got it; it waits to be let
+  // begin, and otherwise ends by itself.
   StandStillIfEnding();
-  const absl::Status sent =
-      SendBoot(started.boot_socket.get(), std::move(parcel));
-  // A child that is dead by now has an exit code to tell it.
-  if (sent.ok() || absl::IsUnavailable(sent)) return started.child;
-  AbandonChild(*started.child);
-  return sent;
+  return child;
 }
 
 }  // namespace mp::internal
