@@ -1,0 +1,242 @@
+#ifndef MP_POOL_INTERNAL_DISPATCHER_H_
+#define MP_POOL_INTERNAL_DISPATCHER_H_
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "mp/pool/internal/carrier.h"
+#include "mp/pool/internal/launcher.h"
+#include "mp/pool/internal/task.h"
+#include "mp/process/parcel.h"
+
+namespace mp::internal {
+
+// What became of one item: what it returned, or why it has not.
+using Outcome = absl::StatusOr<Parcel>;
+
+// Hears of each item exactly once, and then once of its task's end. Does not
+// call the Dispatcher.
+class OutcomeSink {
+ public:
+  virtual ~OutcomeSink() = default;
+  virtual void OnOutcome(TaskItem item, Outcome outcome) = 0;
+  virtual void OnTaskEnd(TaskId task) = 0;
+};
+
+struct DispatcherOptions {
+  // How many workers there are at least, and at most when there is work.
+  int min_workers = 1;
+  int max_workers = 1;
+  // How long one above the minimum may have nothing to do.
+  absl::Duration idle_timeout = absl::InfiniteDuration();
+  // How many tasks a worker has at a time, so that it need not wait for the
+  // next. One that waits for nothing better is taken back from it.
+  int window = 2;
+  // After how many tasks a worker is replaced; 0 for never.
+  int max_tasks_per_child = 0;
+  // How many workers in a row may end without having run anything.
+  int max_idle_deaths = 5;
+};
+
+// Decides which worker runs what, and what becomes of an item whose worker is
+// lost, late or refuses: the part of a Pool that knows neither processes nor
+// shared memory nor clocks. All of its state lies in this process; nothing that
+// a worker does can leave it wrong.
+//
+// Example:
+//   Dispatcher dispatcher(options, launcher, carrier, sink);
+//   MP_ASSIGN_OR_RETURN(TaskId task, dispatcher.Submit({.items = 10}, now));
+//   dispatcher.OnWorkerReady(1, now);               // as events come in
+//   dispatcher.OnItemDone(1, {task, 0}, result, now);
+//   dispatcher.OnTime(now);                         // at NextTime()
+//
+// Every item of a submitted task gets exactly one outcome. It is the item's
+// own, or
+//   kUnavailable       its worker was lost while it ran it, and no retry is
+//                      left; or no worker can be started.
+//   kDeadlineExceeded  it ran for longer than its limit. What it returned after
+//                      its warning does not count.
+//   kCancelled         Cancel() or Terminate() came before it had run.
+//   kDataLoss          its worker has gone on to other things without a word
+//                      of it.
+//   kFailedPrecondition  the worker's initializer failed.
+// An item that had not begun when its worker was lost runs elsewhere. Events of
+// a worker that has ended, of items that have their outcome, or that come twice
+// are no news.
+//
+// Threads: for one at a time.
+// Source:  CPython Lib/multiprocessing/pool.py, which it corrects: one lost
+// worker costs one item.
+class Dispatcher {
+ public:
+  // `launcher`, `carrier` and `sink` outlive it. The first call with a time
+  // starts the minimum of workers.
+  Dispatcher(const DispatcherOptions& options, Launcher& launcher,
+             Carrier& carrier, OutcomeSink& sink)
+      : options_(options),
+        launcher_(launcher),
+        carrier_(carrier),
+        sink_(sink) {}
+
+  Dispatcher(const Dispatcher&) = delete;
+  Dispatcher& operator=(const Dispatcher&) = delete;
+
+  // Errors:
+  //   kFailedPrecondition  closed, or no worker works any more.
+  //   kInvalidArgument     a task without items.
+  absl::StatusOr<TaskId> Submit(TaskSpec spec, absl::Time now);
+
+  // Has what has not run of a task not run, and warns what runs; after the
+  // task's grace its worker is killed. Does nothing to one that has ended.
+  void Cancel(TaskId task, absl::Time now);
+
+  // Changes how many workers there are. Those that are too many end when they
+  // have run what they have.
+  void Resize(int min_workers, int max_workers, absl::Time now);
+
+  // Takes no more tasks. The workers end once all have run.
+  void Close(absl::Time now);
+
+  // Takes no more tasks, cancels all there are and kills the workers.
+  void Terminate(absl::Time now);
+
+  // From the launcher and the carrier.
+  void OnWorkerReady(WorkerId worker, absl::Time now);
+  // Its initializer failed; as the next one's would, the pool is broken.
+  void OnWorkerRefused(WorkerId worker, const absl::Status& why,
+                       absl::Time now);
+  // `running` is what it was at.
+  void OnWorkerEnded(WorkerId worker, std::optional<TaskItem> running,
+                     const absl::Status& why, absl::Time now);
+  void OnItemBegun(WorkerId worker, TaskItem item, absl::Time now);
+  void OnItemDone(WorkerId worker, TaskItem item, Outcome outcome,
+                  absl::Time now);
+  // It has nothing to do any more with what it was sent up to this task. What
+  // it has not told of that is lost.
+  void OnRanAllUpTo(WorkerId worker, TaskId task, absl::Time now);
+
+  // Does what is due. To be called at NextTime(); earlier does no harm.
+  void OnTime(absl::Time now);
+  absl::Time NextTime() const;
+
+  // Whether it is closed, and no task and no worker is left.
+  bool finished() const {
+    return closed_ && tasks_.empty() && workers_.empty();
+  }
+  // Why nothing runs any more; OK as long as something may.
+  const absl::Status& broken() const { return broken_; }
+
+  int64_t tasks() const { return static_cast<int64_t>(tasks_.size()); }
+  // Those that have not been told to end.
+  int workers() const { return active_; }
+  int64_t lost_workers() const { return lost_workers_; }
+
+ private:
+  struct Task {
+    TaskSpec spec;
+    uint64_t left;        // items without an outcome
+    WorkerId worker = 0;  // 0 while it is queued
+    bool cancelled = false;
+    bool interrupted = false;  // for an item that was late
+    // All items below are done, and of the others these.
+    uint64_t first = 0;
+    absl::flat_hash_set<uint64_t> done;
+    absl::flat_hash_map<uint64_t, int> losses;  // how many workers an item took
+  };
+
+  struct Running {
+    TaskItem item;
+    absl::Time since;
+  };
+
+  // A worker that was asked to give up what it runs.
+  struct Warning {
+    TaskId task;
+    absl::Status verdict;  // for what it runs when it is killed
+    absl::Time kill_at;
+  };
+
+  struct Worker {
+    bool ready = false;
+    bool ending = false;  // gets no more
+    bool ran = false;     // anything at all
+    int64_t given = 0;    // tasks, ever
+    absl::Time idle_since = absl::InfiniteFuture();
+    std::deque<TaskId> sent;
+    std::optional<Running> running;
+    std::optional<Warning> warning;
+  };
+
+  using Workers = absl::btree_map<WorkerId, Worker>;
+
+  // What becomes of items. An outcome may end the task, and then it is gone.
+  static bool IsDone(const Task& task, uint64_t item);
+  void Settle(TaskId id, uint64_t item, Outcome outcome);
+  void SettleRest(TaskId id, const absl::Status& status);
+  void SettleLost(WorkerId id, const Worker& worker, TaskItem item,
+                  const absl::Status& why);
+  void SettleAll(const absl::Status& status);
+
+  // Where tasks are.
+  Task* FindSent(WorkerId worker, TaskItem item);
+  void Enqueue(TaskId id, Task& task);
+  void Unsend(TaskId id, WorkerId worker);
+  void Leave(TaskId id);
+  void LeaveAllBefore(WorkerId id, TaskId task);
+
+  // How long they may run.
+  void Warn(WorkerId id, Worker& worker, TaskId task, absl::Status verdict,
+            absl::Time now);
+  void CheckLimits(WorkerId id, Worker& worker, absl::Time now);
+
+  // Has everything follow from what there is: workers and tasks.
+  void Advance(absl::Time now);
+  void SendTasks();
+  bool SendFirst(WorkerId id, Worker& worker);
+  WorkerId WorkerFor(const absl::flat_hash_set<WorkerId>& full) const;
+  void Rebalance();
+  WorkerId MostLoaded() const;
+  void StartWorkers(absl::Time now);
+  void NoteStartFailure(const absl::Status& why, absl::Time now);
+  void RetireSurplus();
+  void RetireIdle(absl::Time now);
+  void Retire(WorkerId id, Worker& worker);
+  void Kill(WorkerId id, Worker& worker);
+  int Busy() const;
+  int Occupied() const;
+  int Wanted() const;
+  void Break(const absl::Status& why);
+
+  DispatcherOptions options_;
+  Launcher& launcher_;
+  Carrier& carrier_;
+  OutcomeSink& sink_;
+
+  absl::flat_hash_map<TaskId, Task> tasks_;
+  // Those without a worker: by priority, highest first, then by age.
+  absl::btree_set<std::pair<int64_t, TaskId>> queue_;
+  Workers workers_;
+  int active_ = 0;  // workers that are not ending
+  TaskId last_task_ = 0;
+  WorkerId last_worker_ = 0;
+  bool closed_ = false;
+  absl::Status broken_;
+  int idle_deaths_ = 0;  // in a row
+  absl::Time next_start_ = absl::InfinitePast();
+  int64_t lost_workers_ = 0;
+};
+
+}  // namespace mp::internal
+
+#endif  // MP_POOL_INTERNAL_DISPATCHER_H_

@@ -1,0 +1,181 @@
+#include "mp/pool/internal/fake_workers.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "mp/pool/internal/dispatcher.h"
+#include "mp/pool/internal/task.h"
+#include "mp/process/parcel.h"
+
+namespace mp::internal {
+
+void FakeWorkers::Step(Dispatcher& dispatcher) {
+  if (workers_.empty() || Chance(10)) {
+    now_ += absl::Milliseconds(Below(50));
+    dispatcher.OnTime(now_);
+    return;
+  }
+  auto chosen =
+      std::next(workers_.begin(), Below(static_cast<int>(workers_.size())));
+  Worker& worker = chosen->second;
+  if (worker.alive && Chance(50)) {
+    Act(chosen->first, worker);
+  } else if (!worker.events.empty()) {
+    Deliver(worker, dispatcher);
+  }
+  if (!worker.alive && worker.events.empty()) workers_.erase(chosen);
+}
+
+int FakeWorkers::Runs(TaskItem item) const {
+  const auto found = runs_.find(Key(item));
+  return found == runs_.end() ? 0 : found->second;
+}
+
+int FakeWorkers::Deaths(TaskItem item) const {
+  const auto found = deaths_.find(Key(item));
+  return found == deaths_.end() ? 0 : found->second;
+}
+
+absl::Status FakeWorkers::Start(WorkerId id) {
+  if (Chance(world_.start_failure)) {
+    return absl::ResourceExhaustedError("no processes left");
+  }
+  workers_[id];
+  const auto alive =
+      std::count_if(workers_.begin(), workers_.end(),
+                    [](const auto& entry) { return entry.second.alive; });
+  most_alive_ = std::max(most_alive_, static_cast<int>(alive));
+  return absl::OkStatus();
+}
+
+void FakeWorkers::Retire(WorkerId id) { workers_.at(id).retired = true; }
+
+void FakeWorkers::Kill(WorkerId id) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end() || !found->second.alive) return;
+  Die(id, found->second, absl::UnavailableError("killed by SIGKILL"));
+}
+
+absl::Status FakeWorkers::Send(WorkerId id, TaskId task, const TaskSpec& spec,
+                               uint64_t first) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end() || !found->second.alive || Chance(world_.full)) {
+    return absl::UnavailableError("not now");
+  }
+  found->second.sent.push_back({task, first, spec.items});
+  return absl::OkStatus();
+}
+
+bool FakeWorkers::Recall(WorkerId id, TaskId task) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end() || !found->second.alive) return false;
+  Worker& worker = found->second;
+  for (size_t i = worker.running ? 1 : 0; i < worker.sent.size(); ++i) {
+    if (worker.sent[i].task != task) continue;
+    // Between two items of it, a worker has begun it all the same.
+    if (i == 0 && runs_.contains({task, worker.sent[i].next - 1})) return false;
+    worker.sent.erase(worker.sent.begin() + static_cast<ptrdiff_t>(i));
+    return true;
+  }
+  return false;
+}
+
+void FakeWorkers::Interrupt(WorkerId id, TaskId task) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end() || found->second.sent.empty()) return;
+  Worker& worker = found->second;
+  if (worker.sent.front().task != task || Chance(world_.deaf)) return;
+  worker.interrupted = true;
+}
+
+void FakeWorkers::Act(WorkerId id, Worker& worker) {
+  if (Chance(world_.death)) {
+    Die(id, worker, absl::UnavailableError("killed by SIGSEGV"));
+  } else if (!worker.ready) {
+    if (Chance(world_.refusal)) {
+      Say(worker, [this, id](Dispatcher& dispatcher) {
+        dispatcher.OnWorkerRefused(id, absl::InternalError("no model"), now_);
+      });
+      return Die(id, worker, absl::OkStatus());
+    }
+    worker.ready = true;
+    // That one comes for certain: without it the worker would have ended.
+    worker.events.push_back([this, id](Dispatcher& dispatcher) {
+      dispatcher.OnWorkerReady(id, now_);
+    });
+  } else if (worker.sent.empty()) {
+    if (worker.retired) Die(id, worker, absl::OkStatus());
+  } else if (worker.running) {
+    EndItem(id, worker);
+  } else {
+    Begin(id, worker);
+  }
+}
+
+void FakeWorkers::Begin(WorkerId id, Worker& worker) {
+  const Sent& sent = worker.sent.front();
+  if (worker.interrupted || sent.next == sent.end) return EndTask(id, worker);
+  const TaskItem item = {sent.task, sent.next};
+  worker.running = true;
+  if (++runs_[Key(item)] == 1 && Chance(world_.stuck_item)) {
+    stuck_.insert(Key(item));
+  }
+  Say(worker, [this, id, item](Dispatcher& dispatcher) {
+    dispatcher.OnItemBegun(id, item, now_);
+  });
+}
+
+void FakeWorkers::EndItem(WorkerId id, Worker& worker) {
+  Sent& sent = worker.sent.front();
+  const TaskItem item = {sent.task, sent.next};
+  if (WasStuck(item) && !worker.interrupted) return;
+  worker.running = false;
+  ++sent.next;
+  Say(worker, [this, id, item](Dispatcher& dispatcher) {
+    dispatcher.OnItemDone(id, item, Parcel{absl::StrCat(item.item), {}}, now_);
+  });
+}
+
+void FakeWorkers::EndTask(WorkerId id, Worker& worker) {
+  const TaskId task = worker.sent.front().task;
+  worker.sent.pop_front();
+  worker.interrupted = false;
+  // A carrier repeats it until it has been heard.
+  worker.events.push_back([this, id, task](Dispatcher& dispatcher) {
+    dispatcher.OnRanAllUpTo(id, task, now_);
+  });
+}
+
+void FakeWorkers::Die(WorkerId id, Worker& worker, const absl::Status& why) {
+  std::optional<TaskItem> running;
+  if (worker.running) {
+    running = TaskItem{worker.sent.front().task, worker.sent.front().next};
+    ++deaths_[Key(*running)];
+  }
+  worker.alive = false;
+  worker.events.push_back([this, id, running, why](Dispatcher& dispatcher) {
+    dispatcher.OnWorkerEnded(id, running, why, now_);
+  });
+}
+
+void FakeWorkers::Deliver(Worker& worker, Dispatcher& dispatcher) {
+  const auto event = std::move(worker.events.front());
+  worker.events.pop_front();
+  event(dispatcher);
+}
+
+void FakeWorkers::Say(Worker& worker, std::function<void(Dispatcher&)> event) {
+  if (Chance(world_.lost_event)) return;
+  if (Chance(world_.repeated_event)) worker.events.push_back(event);
+  worker.events.push_back(std::move(event));
+}
+
+}  // namespace mp::internal
