@@ -17,13 +17,10 @@
 #include "absl/time/time.h"
 #include "mp/pool/internal/carrier.h"
 #include "mp/pool/internal/launcher.h"
+#include "mp/pool/internal/outcome.h"
 #include "mp/pool/internal/task.h"
-#include "mp/process/parcel.h"
 
 namespace mp::internal {
-
-// What became of one item: what it returned, or why it has not.
-using Outcome = absl::StatusOr<Parcel>;
 
 // Hears of each item exactly once, and then once of its task's end. Does not
 // call the Dispatcher.

@@ -15,6 +15,16 @@ using WorkerId = uint64_t;
 // In the order of submission, from 1.
 using TaskId = uint64_t;
 
+// A function that tasks call, among those that a pool has had.
+using JobId = uint64_t;
+
+// What to run.
+struct TaskPayload {
+  JobId job = 0;
+  std::shared_ptr<const Parcel> function;  // the Job, encoded
+  Parcel items;  // the arguments of all items, one after the other
+};
+
 // Items of one call that one worker runs one after the other: a chunk.
 struct TaskSpec {
   // How many; at least 1. They are called 0 to items - 1.
@@ -28,7 +38,7 @@ struct TaskSpec {
   absl::Duration time_limit = absl::InfiniteDuration();
   absl::Duration grace = absl::Seconds(1);
   // What to run, for the carrier; the dispatcher does not look at it.
-  std::shared_ptr<const Parcel> payload = nullptr;
+  std::shared_ptr<const TaskPayload> payload = nullptr;
 };
 
 struct TaskItem {

@@ -1,0 +1,145 @@
+#ifndef MP_POOL_INTERNAL_ENGINE_H_
+#define MP_POOL_INTERNAL_ENGINE_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "mp/base/fd.h"
+#include "mp/pool/internal/carrier.h"
+#include "mp/pool/internal/dispatcher.h"
+#include "mp/pool/internal/launcher.h"
+#include "mp/pool/internal/local_worker.h"
+#include "mp/pool/internal/outcome.h"
+#include "mp/pool/internal/task.h"
+
+namespace mp::internal {
+
+// Hears what becomes of a task: of each item once, then of the end. Called by
+// the pool's own thread, with nothing locked; may submit further tasks.
+class TaskHandler {
+ public:
+  virtual ~TaskHandler() = default;
+  virtual void OnOutcome(uint64_t item, Outcome outcome) = 0;
+  virtual void OnTaskEnd() {}
+};
+
+// A Dispatcher with workers on this host, and a thread that waits for what they
+// say: all of a Pool that does not depend on types.
+//
+// Threads: safe from any.
+// Fork:    of use in the process that made it only.
+class Engine final : public Launcher, public Carrier, public OutcomeSink {
+ public:
+  // Starts the minimum of workers, and waits until each is ready, or fails.
+  //
+  // Errors:
+  //   kFailedPrecondition  the initializer failed; processes cannot be started
+  //                        here.
+  //   kUnavailable         the workers die at once.
+  static absl::StatusOr<std::shared_ptr<Engine>> Start(
+      const DispatcherOptions& options, LocalWorkerOptions workers);
+
+  // Only after Join(), or from its own thread.
+  ~Engine() override;
+
+  // Errors: those of Dispatcher::Submit().
+  absl::StatusOr<TaskId> Submit(TaskSpec spec,
+                                std::shared_ptr<TaskHandler> handler);
+  void Cancel(TaskId task);
+  void Resize(int min_workers, int max_workers);
+  void Close();
+  void Terminate();
+
+  // Waits until all workers have ended.
+  //
+  // Errors:
+  //   kDeadlineExceeded    they have not.
+  //   kFailedPrecondition  neither Close() nor Terminate() was called.
+  absl::Status Join(absl::Duration timeout);
+
+  // What tasks say to call a function: the same for the same bytes, at least
+  // for a while.
+  JobId JobFor(const Parcel& function);
+  int workers();
+  std::vector<pid_t> pids();
+
+ private:
+  struct Delivery {
+    TaskId task;
+    std::shared_ptr<TaskHandler> handler;
+    std::optional<uint64_t> item;  // none: the task's end
+    Outcome outcome;
+  };
+  using Workers = std::map<WorkerId, std::shared_ptr<LocalWorker>>;
+
+  Engine(const DispatcherOptions& options, LocalWorkerOptions workers, Fd wake);
+
+  // Launcher, Carrier and OutcomeSink: called by the dispatcher.
+  absl::Status Start(WorkerId worker) override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Retire(WorkerId worker) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Kill(WorkerId worker) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Send(WorkerId worker, TaskId task, const TaskSpec& spec,
+                    uint64_t first) override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Recall(WorkerId worker, TaskId task) override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Interrupt(WorkerId worker, TaskId task) override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnOutcome(TaskItem item, Outcome outcome) override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnTaskEnd(TaskId task) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  absl::Status AwaitWorkers() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Loop() ABSL_LOCKS_EXCLUDED(mutex_);
+  void StartPending() ABSL_LOCKS_EXCLUDED(mutex_);
+  void StartOne(WorkerId id, int number) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Deliver() ABSL_LOCKS_EXCLUDED(mutex_);
+  void ForgetRetiring(WorkerId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RetryRetire() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasMore() ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  void AwaitNews(const Workers& workers, absl::Time until);
+  void Hear(WorkerId id, LocalWorker& worker) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Handle(WorkerId id, FromWorker message)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Bury(WorkerId id, LocalWorker& worker) ABSL_LOCKS_EXCLUDED(mutex_);
+  LocalWorker* Find(WorkerId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Wake();
+
+  const LocalWorkerOptions worker_options_;
+  const Fd wake_;  // an eventfd
+
+  absl::Mutex mutex_;
+  Dispatcher dispatcher_ ABSL_GUARDED_BY(mutex_);
+  Workers workers_ ABSL_GUARDED_BY(mutex_);
+  std::vector<WorkerId> to_start_ ABSL_GUARDED_BY(mutex_);
+  std::vector<WorkerId> to_kill_ ABSL_GUARDED_BY(mutex_);  // while starting
+  // Could not be told so yet.
+  std::vector<WorkerId> to_retire_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Delivery> deliveries_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<TaskId, std::shared_ptr<TaskHandler>> handlers_
+      ABSL_GUARDED_BY(mutex_);
+  JobId last_job_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::flat_hash_map<std::string, JobId> jobs_ ABSL_GUARDED_BY(mutex_);
+  int started_ ABSL_GUARDED_BY(mutex_) = 0;
+  int ready_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace mp::internal
+
+#endif  // MP_POOL_INTERNAL_ENGINE_H_

@@ -1,0 +1,113 @@
+#ifndef MP_POOL_INTERNAL_MAP_STATE_H_
+#define MP_POOL_INTERNAL_MAP_STATE_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mp/base/status_macros.h"
+#include "mp/pool/internal/engine.h"
+#include "mp/pool/internal/future_state.h"
+#include "mp/pool/internal/outcome.h"
+#include "mp/process/decoder.h"
+#include "mp/process/internal/runner.h"
+#include "mp/process/parcel.h"
+
+namespace mp::internal {
+
+// absl::StatusOr<T>, or absl::Status where there is no value.
+template <typename T>
+struct ItemResult {
+  using Type = absl::StatusOr<T>;
+};
+template <>
+struct ItemResult<void> {
+  using Type = absl::Status;
+};
+
+// The value that a worker sent. What cannot be read is a status of its own.
+template <typename T>
+typename ItemResult<T>::Type DecodeOutcome(Outcome outcome) {
+  MP_RETURN_IF_ERROR(outcome.status());
+  if constexpr (std::is_void_v<T>) {
+    return absl::OkStatus();
+  } else {
+    absl::StatusOr<T> value = absl::DataLossError("no result");
+    const absl::Status read = RunCatching([&] {
+      Decoder decoder(*std::move(outcome));
+      value = decoder.Read<T>();
+      MP_RETURN_IF_ERROR(value.status());
+      return decoder.ExpectEnd();
+    });
+    if (!read.ok()) return read;
+    return value;
+  }
+}
+
+// The one result of an Apply().
+template <typename T>
+class ApplyHandler final : public TaskHandler {
+ public:
+  explicit ApplyHandler(std::shared_ptr<FutureState<T>> future)
+      : future_(std::move(future)) {}
+
+  void OnOutcome(uint64_t, Outcome outcome) override {
+    future_->Set(DecodeOutcome<T>(std::move(outcome)));
+  }
+
+ private:
+  const std::shared_ptr<FutureState<T>> future_;
+};
+
+// The results of a Map(), which has a task for each chunk.
+//
+// Threads: different items from several threads.
+template <typename T>
+class MapState {
+ public:
+  using Results = std::vector<typename ItemResult<T>::Type>;
+
+  // `finish` gets them all, in the order of the items.
+  MapState(size_t items, std::function<void(Results)> finish)
+      : results_(items, absl::UnknownError("not run")),
+        left_(items),
+        finish_(std::move(finish)) {
+    if (items == 0) finish_({});
+  }
+
+  void Set(size_t index, Outcome outcome) {
+    results_[index] = DecodeOutcome<T>(std::move(outcome));
+    if (left_.fetch_sub(1) == 1) finish_(std::move(results_));
+  }
+
+ private:
+  Results results_;
+  std::atomic<size_t> left_;
+  const std::function<void(Results)> finish_;
+};
+
+template <typename T>
+class ChunkHandler final : public TaskHandler {
+ public:
+  ChunkHandler(std::shared_ptr<MapState<T>> map, size_t first)
+      : map_(std::move(map)), first_(first) {}
+
+  void OnOutcome(uint64_t item, Outcome outcome) override {
+    map_->Set(first_ + item, std::move(outcome));
+  }
+
+ private:
+  const std::shared_ptr<MapState<T>> map_;
+  const size_t first_;
+};
+
+}  // namespace mp::internal
+
+#endif  // MP_POOL_INTERNAL_MAP_STATE_H_

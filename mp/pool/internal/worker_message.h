@@ -1,0 +1,74 @@
+#ifndef MP_POOL_INTERNAL_WORKER_MESSAGE_H_
+#define MP_POOL_INTERNAL_WORKER_MESSAGE_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mp/pool/internal/outcome.h"
+#include "mp/pool/internal/task.h"
+#include "mp/process/decoder.h"
+#include "mp/process/encoder.h"
+#include "mp/process/parcel.h"
+#include "mp/process/serializer.h"
+
+namespace mp {
+namespace internal {
+
+// What a pool says to a worker.
+//
+// Shape: small; what is long in it goes as the descriptor of a memfd, so that
+// a socket's buffer holds some, and nobody waits.
+struct ToWorker {
+  enum class Kind : uint8_t {
+    kInitializer,  // a call, or nothing; the first message
+    kJob,          // the job that the next tasks call
+    kForgetJob,
+    kTask,
+    kRetire,
+  };
+  Kind kind = Kind::kRetire;
+  JobId job = 0;
+  TaskId task = 0;
+  uint64_t first = 0;  // of its items
+  uint64_t items = 0;
+  uint64_t slot = 0;       // see WorkerBoard
+  bool has_limit = false;  // so that its beginnings are told
+  Parcel parcel;
+};
+
+// What a worker says to its pool.
+struct FromWorker {
+  enum class Kind : uint8_t {
+    kReady,
+    kRefused,  // its initializer failed
+    kBegun,
+    kDone,
+    kRanAllUpTo,
+  };
+  Kind kind = Kind::kReady;
+  TaskItem item;
+  Outcome outcome = Parcel();
+};
+
+// Writes a parcel within another one.
+void WriteParcel(const Parcel& parcel, Encoder& encoder);
+absl::StatusOr<Parcel> ReadParcel(Decoder& decoder);
+
+}  // namespace internal
+
+template <>
+struct Serializer<internal::ToWorker> {
+  static void Encode(const internal::ToWorker& message, Encoder& encoder);
+  static absl::StatusOr<internal::ToWorker> Decode(Decoder& decoder);
+};
+
+template <>
+struct Serializer<internal::FromWorker> {
+  static void Encode(const internal::FromWorker& message, Encoder& encoder);
+  static absl::StatusOr<internal::FromWorker> Decode(Decoder& decoder);
+};
+
+}  // namespace mp
+
+#endif  // MP_POOL_INTERNAL_WORKER_MESSAGE_H_
