@@ -30,8 +30,9 @@ class Slot;
 //
 // Shape:   a sealed memfd of at most 256 MiB, which takes up memory as it is
 //          used, laid out as in docs/arena_format.md. Not /dev/shm.
-// Owns:    a count of a mapping and one descriptor; each file is mapped once in
-//          a process. The memory goes with the last of all processes.
+// Owns:    a count of a mapping and two descriptors, one of them for a fork
+//          when there is no other left; each file is mapped once in a process.
+//          The memory goes with the last of all processes.
 // Threads: as a std::shared_ptr: each of several copies may be used by another.
 // Fork:    a child has all that its parent had, but makes a Default() of its
 //          own.
@@ -49,7 +50,7 @@ class Arena {
   Arena() = default;
 
   // Makes a new one. It is smaller than 256 MiB if RLIMIT_FSIZE or RLIMIT_AS
-  // says so.
+  // says so; of the latter it leaves half, unless that is less than 1 MiB.
   //
   // Errors:
   //   kResourceExhausted  no descriptor or memory left, or not even 1 MiB is
@@ -118,9 +119,9 @@ class Arena {
 //
 // Shape:   a value of 32 bytes. One without data() has only that.
 // Threads: as a std::shared_ptr.
-// Fork:    a child of fork(2) uses what its parent used. One whose parent had
-//          no descriptor left at the fork does so too, but then the parent does
-//          not give the piece back before its end.
+// Fork:    a child of fork(2) uses what its parent used, also where there are
+//          no descriptors left. Only if a program has closed those of the arena
+//          too, the parent does not give the piece back before its end.
 // Death:   pieces that only dead processes used are found when an arena would
 //          grow.
 class Slot {

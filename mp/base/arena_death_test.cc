@@ -22,6 +22,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mp/base/arena.h"
 #include "mp/base/arena_layout.h"
@@ -29,6 +30,7 @@
 #include "mp/base/arena_slots.h"
 #include "mp/base/arena_transit.h"
 #include "mp/base/fd.h"
+#include "mp/base/members.h"
 #include "mp/base/sanitizers.h"
 #include "mp/base/status_macros.h"
 #include "mp/testing/child.h"
@@ -259,6 +261,74 @@ TEST_F(ArenaDeathTest, AForkedChildKeepsASlotWithoutDescriptorsLeft) {
   });
   slot = Slot();
   EXPECT_THAT(child.Wait(), ExitedWith(0));
+  EXPECT_EQ(Used(), 0);
+}
+
+// It is as any other child: it lives on alone, and its parent's slots are freed.
+TEST_F(ArenaDeathTest, AForkWithoutDescriptorsLeftIsAsAnyOther) {
+  Slot slot = Allocate();
+  Marker parent_is_gone = *Marker::Create();
+  Marker end = *Marker::Create();
+  Child parent = RunInChild([&]() -> absl::Status {
+    Slot own = Allocate();
+    while (dup(0) >= 0) continue;
+    for (int i = 0; i < 3; ++i) {
+      if (fork() == 0) {
+        const bool is_member = arena_.members().self() != kNobody;
+        const bool goes_on = i == 2 && is_member && parent_is_gone.Await().ok();
+        if (goes_on && ready_.Signal().ok()) end.Await().IgnoreError();
+        _exit(0);
+      }
+      if (i < 2) wait(nullptr);
+    }
+    own = Slot();
+    return absl::OkStatus();
+  });
+  slot = Slot();
+  EXPECT_THAT(parent.Wait(), ExitedWith(0));
+  ASSERT_THAT(parent_is_gone.Signal(), IsOk());
+  ASSERT_THAT(ready_.Await(), IsOk());
+  EXPECT_EQ(Used(), 2);  // what the child had from its parent, and nobody else
+  ASSERT_THAT(end.Signal(), IsOk());
+  while (Used() != 0) usleep(1000);
+}
+
+TEST_F(ArenaDeathTest, AParentWithoutDescriptorsLeftFreesWhatItHas) {
+  Slot slot = Allocate();
+  Child parent = RunInChild([&]() -> absl::Status {
+    std::vector<int> taken;
+    for (int fd = dup(0); fd >= 0; fd = dup(0)) taken.push_back(fd);
+    const pid_t inner = fork();
+    if (inner == 0) _exit(0);
+    waitpid(inner, nullptr, 0);
+    for (const int fd : taken) close(fd);
+    MP_RETURN_IF_ERROR(Expect(Used() == 1, "more than one slot"));
+    Slot own = Allocate();
+    own = Slot();
+    return Expect(Used() == 1, "its slot is not free");
+  });
+  EXPECT_THAT(parent.Wait(), ExitedWith(0));
+}
+
+// It cannot say that it uses anything, and does so all the same.
+TEST_F(ArenaDeathTest, AForkedChildKeepsASlotWhereAllPlacesAreTaken) {
+  Slot slot = Allocate();
+  std::vector<std::unique_ptr<Members>> others;
+  for (int i = 1; i < MembersTable::kMaxMembers; ++i) {
+    others.push_back(
+        Members::Attach(arena_.fd(), arena_.map().file().head().members)
+            .value());
+    ASSERT_THAT(others.back()->Self(), IsOk());
+  }
+  Child child = StartChild([&]() -> absl::Status {
+    EXPECT_THAT(arena_.Allocate(64),
+                StatusIs(absl::StatusCode::kResourceExhausted));
+    return Expect(arena_.members().self() == kNobody, "a 4097th");
+  });
+  others.clear();
+  slot = Slot();
+  EXPECT_EQ(Used(), 1);
+  Kill(child);
   EXPECT_EQ(Used(), 0);
 }
 

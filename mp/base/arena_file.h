@@ -84,6 +84,9 @@ absl::StatusOr<Fd> ReopenMemory(int fd);
 // from Reopen(), is open in any process or message.
 absl::Status LockTransit(int description, SlotIndex first, uint32_t count);
 
+// Takes that back.
+void UnlockTransit(int description, SlotIndex first, uint32_t count);
+
 // How this program was built, as far as it must be the same in all processes
 // that share an arena: bits, and what they mean.
 uint32_t BuildMode();

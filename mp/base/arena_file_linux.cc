@@ -73,15 +73,27 @@ absl::StatusOr<char*> Map(int fd, size_t bytes) {
                                          " bytes (is there a ulimit -v?)"));
 }
 
-// Makes the file as large as it can be mapped, `bytes` at most.
+// Whether as much again could be mapped, which the program has better use for.
+bool LeavesRoom(size_t bytes) {
+  void* const more = mmap(nullptr, bytes, PROT_NONE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return more != MAP_FAILED && munmap(more, bytes) == 0;
+}
+
+// Makes the file as large as it can be mapped, `bytes` at most, without taking
+// more than half of the address space that is left.
 absl::StatusOr<std::pair<char*, size_t>> SizeAndMap(int fd, size_t bytes) {
   while (true) {
     if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
       return ErrnoStatus(errno, "ftruncate of an arena");
     }
     const absl::StatusOr<char*> base = Map(fd, bytes);
-    if (base.ok()) return std::pair(*base, bytes);
-    if (bytes == kMinArenaBytes) return base.status();
+    const bool is_least = bytes == kMinArenaBytes;
+    if (base.ok() && (is_least || LeavesRoom(bytes))) {
+      return std::pair(*base, bytes);
+    }
+    if (is_least) return base.status();
+    if (base.ok()) munmap(*base, bytes);
     bytes /= 2;
   }
 }
@@ -215,6 +227,11 @@ absl::Status LockTransit(int description, SlotIndex first, uint32_t count) {
   struct flock bytes = TransitOf(first, count, F_RDLCK);
   if (fcntl(description, F_OFD_SETLK, &bytes) == 0) return absl::OkStatus();
   return ErrnoStatus(errno, "fcntl(F_OFD_SETLK) of an arena's slots");
+}
+
+void UnlockTransit(int description, SlotIndex first, uint32_t count) {
+  struct flock bytes = TransitOf(first, count, F_UNLCK);
+  fcntl(description, F_OFD_SETLK, &bytes);
 }
 
 uint32_t BuildMode() {

@@ -14,6 +14,7 @@
 #include "mp/base/arena_layout.h"
 #include "mp/base/arena_registry.h"
 #include "mp/base/arena_slots.h"
+#include "mp/base/fd.h"
 #include "mp/base/fork_safe_mutex.h"
 #include "mp/base/members.h"
 #include "mp/base/status_macros.h"
@@ -26,6 +27,8 @@ absl::StatusOr<std::shared_ptr<ArenaMap>> ArenaMap::Make(ArenaFile file) {
   std::shared_ptr<ArenaMap> map(
       new ArenaMap(std::move(file), std::move(members)));
   map->self_ = map;
+  ForkSafeLock lock(map->mutex_);
+  map->RenewSpare();
   return map;
 }
 
@@ -34,7 +37,11 @@ ArenaMap::ArenaMap(ArenaFile file, std::unique_ptr<Members> members)
       members_(std::move(members)),
       slots_(file_, *members_) {}
 
-ArenaMap::~ArenaMap() { ArenaRegistry::Get().Remove(*this); }
+ArenaMap::~ArenaMap() {
+  ArenaRegistry::Get().Remove(*this);
+  ForkSafeLock lock(mutex_);
+  TakeSpare().Close();
+}
 
 bool ArenaMap::IsFitForMore() const {
   return slots_.unclaimed_chunks() >= file_.chunks() / 64 + 1 &&
@@ -194,7 +201,8 @@ void ArenaMap::BeforeFork() {
   mutex_.Lock();
   if (held_ == 0) return;
   absl::StatusOr<Fd> transit = file_.Reopen();
-  if (transit.ok() && LockTransit(transit->get(), 0, kMaxSlots).ok()) {
+  if (!transit.ok()) transit = TakeSpare();
+  if (transit->is_open() && LockTransit(transit->get(), 0, kMaxSlots).ok()) {
     fork_transit_ = *std::move(transit);
     file_.head().forks.fetch_add(1);
   } else {
@@ -206,22 +214,41 @@ void ArenaMap::AfterForkInParent() {
   ++forks_;
   if (keeps_all_) kept_ = self_.lock();
   fork_transit_.Close();
+  if (!spare_.is_open()) RenewSpare();
   mutex_.Unlock();
 }
 
 void ArenaMap::AfterForkInChild() {
   ++forks_;
   keeps_all_ = false;
-  if (held_ > 0 && !BeHolderOfAll().ok()) {
+  if (held_ > 0 && BeHolderOfAll().ok()) {
+    // It may be what this process lives by, and then stays open.
+    UnlockTransit(fork_transit_.get(), 0, kMaxSlots);
+  } else {
     // Then the descriptor keeps them, for as long as there is this process.
     static_cast<void>(fork_transit_.Release());
   }
   fork_transit_.Close();
+  RenewSpare();  // which is the parent's until then
   mutex_.Unlock();
 }
 
+// None if there is none, or a program has closed it that closes what it does
+// not know.
+Fd ArenaMap::TakeSpare() {
+  if (!spare_.is_open() || file_.IsOn(spare_.get())) return std::move(spare_);
+  static_cast<void>(spare_.Release());
+  return Fd();
+}
+
+void ArenaMap::RenewSpare() {
+  TakeSpare().Close();
+  absl::StatusOr<Fd> spare = file_.Reopen();
+  if (spare.ok()) spare_ = *std::move(spare);
+}
+
 absl::Status ArenaMap::BeHolderOfAll() {
-  MP_ASSIGN_OR_RETURN(const MemberId self, members_->Self());
+  MP_ASSIGN_OR_RETURN(const MemberId self, members_->SelfBy(fork_transit_));
   for (uint32_t chunk = 1; chunk < file_.chunks(); ++chunk) {
     if (uses_[chunk] == nullptr) continue;
     const uint32_t places = SlotsIn(*slots_.ClassOf(chunk));

@@ -109,6 +109,8 @@ class ArenaMap {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   SlotUse& UseOf(const SlotPlace& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status BeHolderOfAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Fd TakeSpare() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RenewSpare() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ArenaFile file_;
   const std::unique_ptr<Members> members_;
@@ -123,6 +125,8 @@ class ArenaMap {
   uint32_t forks_ ABSL_GUARDED_BY(mutex_) = 1;
   // While it forks, what keeps all slots for the child.
   Fd fork_transit_ ABSL_GUARDED_BY(mutex_);
+  // For that, when there is no other descriptor left.
+  Fd spare_ ABSL_GUARDED_BY(mutex_);
   // It has forked without that, so that it stays a holder of all until its end.
   bool keeps_all_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<ArenaMap> kept_ ABSL_GUARDED_BY(mutex_);

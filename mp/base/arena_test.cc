@@ -342,7 +342,7 @@ TEST_F(ArenaTest, IsSmallerWhereThereIsLittleAddressSpace) {
     MP_RETURN_IF_ERROR(
         Limit(RLIMIT_AS, AddressSpaceBytes() + (rlim_t{100} << 20)));
     MP_ASSIGN_OR_RETURN(Arena arena, Arena::Create());
-    MP_RETURN_IF_ERROR(Expect(arena.size_bytes() == 64 << 20, "not 64 MiB"));
+    MP_RETURN_IF_ERROR(Expect(arena.size_bytes() == 32 << 20, "not 32 MiB"));
     MP_RETURN_IF_ERROR(arena.Allocate(10000).status());
     MP_RETURN_IF_ERROR(Limit(RLIMIT_AS, 1 << 20));
     EXPECT_THAT(Arena::Create(), StatusIs(absl::StatusCode::kResourceExhausted,

@@ -9,14 +9,16 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "mp/base/fd.h"
 #include "mp/base/futex.h"
 #include "mp/base/open_file.h"
 
 namespace mp {
 
 // One process among those that share a piece of memory: 17 bits of generation
-// over 12 bits of index. Not used again for another process before 2^29 others
-// have come.
+// over 12 bits of index. Not used again for another process before 131,070
+// others have had the same index; the indices that are free take turns, so that
+// is after half a billion processes if few of them live at a time.
 using MemberId = uint32_t;
 
 inline constexpr MemberId kNobody = 0;
@@ -37,9 +39,10 @@ struct MembersTable {
   static constexpr int kMaxMembers = 1 << kIndexBits;
 
   struct Entry {
-    std::atomic<uint32_t> generation;
+    // The generation, above the pid as that process sees it: so nobody finds
+    // one of the two with another's.
+    std::atomic<uint64_t> generation_and_pid;
     std::atomic<uint32_t> left_generation;  // the last one that Leave() ended
-    std::atomic<int32_t> pid;               // as that process sees it
     uint32_t unused;
   };
 
@@ -104,7 +107,15 @@ class Members {
   absl::StatusOr<MemberId> Self() {
     const MemberId id = self();
     if (id != kNobody) return id;
-    return Register();
+    return Register(nullptr);
+  }
+
+  // The same where there may be no descriptor left: if so, by `description`,
+  // which is open on the file, and on which no other process has locks.
+  absl::StatusOr<MemberId> SelfBy(const Fd& description) {
+    const MemberId id = self();
+    if (id != kNobody) return id;
+    return Register(&description);
   }
 
   // Whether a process lives. One of which that cannot be told is alive.
@@ -129,8 +140,9 @@ class Members {
   Members(int fd, MembersTable& table, Own* own)
       : fd_(fd), file_(fd), table_(table), own_(own) {}
 
-  absl::StatusOr<MemberId> Register();
-  absl::StatusOr<MemberId> Claim();
+  absl::StatusOr<MemberId> Register(const Fd* spare);
+  absl::StatusOr<MemberId> Claim(const Fd* spare);
+  absl::StatusOr<MemberId> ClaimBy(const Fd& description);
 
   const int fd_;
   const OpenFile file_;

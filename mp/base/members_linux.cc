@@ -24,6 +24,10 @@ constexpr uint32_t kGenerationMask = kMemberIdMask >> MembersTable::kIndexBits;
 uint32_t IndexOf(MemberId id) { return id % MembersTable::kMaxMembers; }
 uint32_t GenerationOf(MemberId id) { return id >> MembersTable::kIndexBits; }
 
+uint32_t GenerationOf(const MembersTable::Entry& entry) {
+  return static_cast<uint32_t>(entry.generation_and_pid.load() >> 32);
+}
+
 struct flock ByteOf(uint32_t index, short type) {
   struct flock byte = {};
   byte.l_type = type;
@@ -70,7 +74,8 @@ absl::StatusOr<uint32_t> LockOne(const Fd& description, uint32_t first) {
   }
   return absl::ResourceExhaustedError(
       absl::StrCat("Members: all ", MembersTable::kMaxMembers,
-                   " places for processes that share this memory are taken"));
+                   " places for processes that share this memory are taken; "
+                   "one is free when one of them ends"));
 }
 
 // A mapping that keeps `description` open, here and in no forked child.
@@ -113,21 +118,27 @@ Members::~Members() {
   munmap(own_, sizeof(Own));
 }
 
-absl::StatusOr<MemberId> Members::Register() {
+absl::StatusOr<MemberId> Members::Register(const Fd* spare) {
   while (own_->registering.exchange(1) != 0) {
     FutexWait(own_->registering, 1, Deadline(absl::Milliseconds(1)));
   }
   absl::StatusOr<MemberId> id = self();
-  if (*id == kNobody) id = Claim();
+  if (*id == kNobody) id = Claim(spare);
   own_->registering.store(0);
   FutexWake(own_->registering, 1);
   return id;
 }
 
-absl::StatusOr<MemberId> Members::Claim() {
+absl::StatusOr<MemberId> Members::Claim(const Fd* spare) {
   if (!file_.IsOn(fd_)) return Closed();
   ForkSafeLock open(description_open);
-  MP_ASSIGN_OR_RETURN(const Fd description, Reopen(fd_));
+  const absl::StatusOr<Fd> description = Reopen(fd_);
+  if (description.ok()) return ClaimBy(*description);
+  if (spare == nullptr) return description.status();
+  return ClaimBy(*spare);
+}
+
+absl::StatusOr<MemberId> Members::ClaimBy(const Fd& description) {
   MP_ASSIGN_OR_RETURN(const uint32_t index,
                       LockOne(description, table_.next.fetch_add(
                                                1, std::memory_order_relaxed)));
@@ -135,10 +146,10 @@ absl::StatusOr<MemberId> Members::Claim() {
 
   // The byte is ours, so nobody else writes this entry.
   MembersTable::Entry& entry = table_.entries[index];
-  uint32_t generation = (entry.generation.load() + 1) & kGenerationMask;
+  uint32_t generation = (GenerationOf(entry) + 1) & kGenerationMask;
   if (generation == 0) generation = 1;
-  entry.pid.store(getpid());
-  entry.generation.store(generation);
+  entry.generation_and_pid.store(uint64_t{generation} << 32 |
+                                 static_cast<uint32_t>(getpid()));
   const MemberId id = generation << MembersTable::kIndexBits | index;
   own_->id.store(id);
   return id;
@@ -151,7 +162,7 @@ Life Members::LifeOf(MemberId id) const {
   const Life ended = entry.left_generation.load() == GenerationOf(id)
                          ? Life::kLeft
                          : Life::kDead;
-  if (entry.generation.load() != GenerationOf(id)) return ended;
+  if (GenerationOf(entry) != GenerationOf(id)) return ended;
   if (!file_.IsOn(fd_)) return Life::kAlive;
   struct flock byte = ByteOf(IndexOf(id), F_WRLCK);
   if (fcntl(fd_, F_OFD_GETLK, &byte) != 0) return Life::kAlive;
@@ -159,9 +170,9 @@ Life Members::LifeOf(MemberId id) const {
 }
 
 pid_t Members::PidOf(MemberId id) const {
-  const MembersTable::Entry& entry = table_.entries[IndexOf(id)];
-  const pid_t pid = entry.pid.load();
-  return entry.generation.load() == GenerationOf(id) ? pid : 0;
+  const uint64_t seen = table_.entries[IndexOf(id)].generation_and_pid.load();
+  return seen >> 32 == GenerationOf(id) ? static_cast<pid_t>(seen & UINT32_MAX)
+                                        : 0;
 }
 
 void Members::Leave() {

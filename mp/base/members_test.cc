@@ -234,7 +234,7 @@ TEST_F(MembersTest, APlaceIsUsedAgainUnderAnotherId) {
 TEST_F(MembersTest, TheGenerationNeverMakesNobody) {
   constexpr uint32_t kLast = kMemberIdMask >> MembersTable::kIndexBits;
   shared_->table.next = 0;
-  shared_->table.entries[0].generation = kLast;
+  shared_->table.entries[0].generation_and_pid = uint64_t{kLast} << 32;
   const MemberId self = members_->Self().value();
   EXPECT_NE(self, kNobody);
   EXPECT_EQ(members_->LifeOf(self), Life::kAlive);

@@ -121,9 +121,12 @@ class Barrier {
   // Source: CPython Barrier.wait(timeout).
   absl::StatusOr<int> Wait(absl::Duration timeout = absl::InfiniteDuration());
 
-  // The same. The last of the parties to come calls its `action` before any of
-  // them goes on. If that fails, the barrier is broken and Wait() returns its
-  // status.
+  // The same. The last of the parties to come calls the `action` that it has
+  // given itself, in its own process and thread, before any of them goes on; the
+  // others' are not called. Which is the last is chance: have all of them give
+  // one that does the same. If two come at once and one of them has none, the
+  // round may end without an action. If it fails, the barrier is broken and
+  // Wait() returns its status.
   //
   // Source: CPython Barrier(parties, action).
   absl::StatusOr<int> Wait(Action action,

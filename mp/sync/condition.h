@@ -82,8 +82,9 @@ static_assert(sizeof(ConditionStateOf<2>) == 64 &&
 //          it has the lock goes to another that was waiting when it was sent,
 //          within 50 ms. When a process dies holding the lock, it may have been
 //          about to notify: so all that wait are told, as by Acquire(), within
-//          50 ms, and do not hold the lock; unless its death is ignored. Who
-//          repairs what the lock guards and has it again calls NotifyAll().
+//          50 ms, and do not hold the lock; unless its death is ignored. Also
+//          if another has repaired what the lock guards by then, and then
+//          AcquireAbandoned() says kFailedPrecondition and Acquire() goes on.
 // Source:  CPython multiprocessing.Condition. Differs: notify() waits there
 //          until each has woken up, and so for ever for one that died.
 class Condition {
@@ -151,7 +152,7 @@ class Condition {
   // Errors, with which no notification was taken:
   //   kDeadlineExceeded    none came in time. The lock is held.
   //   kAborted             a process ended while it held the lock, which is NOT
-  //                        held by this one now.
+  //                        held by this one now, and may be repaired already.
   //   kFailedPrecondition  the lock is not held by this process; for an RLock,
   //                        by this thread.
   //   kResourceExhausted   max_waiters wait already. The lock is held.

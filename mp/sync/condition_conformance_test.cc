@@ -92,6 +92,17 @@ class ConditionConformanceTest : public internal::StartMethodTest {
     ASSERT_THAT(condition_.Release(), IsOk());
   }
 
+  // Takes `steps` steps, a moment apart, and tells of each.
+  void TakeSteps(int steps) {
+    for (int i = 0; i < steps; ++i) {
+      absl::SleepFor(absl::Milliseconds(5));
+      ASSERT_THAT(condition_.Acquire(kLong), IsOk());
+      ++numbers_[kState];
+      EXPECT_THAT(condition_.Notify(), IsOk());
+      ASSERT_THAT(condition_.Release(), IsOk());
+    }
+  }
+
   // Nobody was woken who should not have been.
   void ExpectWokenStays(int count) {
     absl::SleepFor(absl::Milliseconds(20));
@@ -179,13 +190,7 @@ TEST_P(ConditionConformanceTest, WaitForWaitsUntilItIsSo) {
   Process process(options(), wait, condition_, numbers_);
   ASSERT_THAT(process.Start(), IsOk());
   AwaitNumber(kWoken, 1);
-  for (int i = 0; i < 4; ++i) {
-    absl::SleepFor(absl::Milliseconds(5));
-    ASSERT_THAT(condition_.Acquire(kLong), IsOk());
-    ++numbers_[kState];
-    EXPECT_THAT(condition_.Notify(), IsOk());
-    ASSERT_THAT(condition_.Release(), IsOk());
-  }
+  TakeSteps(4);
   ASSERT_THAT(process.Join(kLong), IsOk());
   EXPECT_EQ(process.exitcode(), 0);
 }
@@ -208,13 +213,7 @@ TEST_P(ConditionConformanceTest, WaitForGivesUpAtItsDeadline) {
   Process process(options(), wait, condition_, numbers_);
   ASSERT_THAT(process.Start(), IsOk());
   AwaitNumber(kWoken, 1);
-  for (int i = 0; i < 3; ++i) {
-    absl::SleepFor(absl::Milliseconds(5));
-    ASSERT_THAT(condition_.Acquire(kLong), IsOk());
-    ++numbers_[kState];
-    EXPECT_THAT(condition_.Notify(), IsOk());
-    ASSERT_THAT(condition_.Release(), IsOk());
-  }
+  TakeSteps(3);
   ASSERT_THAT(process.Join(kLong), IsOk());
   EXPECT_EQ(process.exitcode(), 0);
 }

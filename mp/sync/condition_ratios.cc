@@ -23,6 +23,15 @@
 #include "mp/sync/rlock.h"
 #include "mp/testing/child.h"
 
+#if __has_include(<boost/interprocess/sync/interprocess_condition.hpp>)
+#include <boost/interprocess/sync/interprocess_condition.hpp>
+#include <boost/interprocess/sync/interprocess_mutex.hpp>
+#include <boost/interprocess/sync/scoped_lock.hpp>
+#define MP_HAS_BOOST_ 1
+#else
+#define MP_HAS_BOOST_ 0
+#endif
+
 namespace mp {
 namespace {
 
@@ -43,6 +52,10 @@ struct Table {
   FutexWord word = 0;
   pthread_mutex_t mutex;
   pthread_cond_t condition;
+#if MP_HAS_BOOST_
+  boost::interprocess::interprocess_mutex boost_mutex;
+  boost::interprocess::interprocess_condition boost_condition;
+#endif
 };
 
 Table& MakeTable() {
@@ -88,6 +101,22 @@ Turn OfPthread(Table& table) {
     return absl::OkStatus();
   };
 }
+
+#if MP_HAS_BOOST_
+Turn OfBoost(Table& table) {
+  return [&table](int side) {
+    boost::interprocess::scoped_lock lock(table.boost_mutex);
+    while (table.turn % 2 != side) table.boost_condition.wait(lock);
+    ++table.turn;
+    table.boost_condition.notify_one();
+    return absl::OkStatus();
+  };
+}
+#else
+Turn OfBoost(Table&) {
+  return [](int) { return absl::UnimplementedError("not there"); };
+}
+#endif
 
 // No lock, and nothing but the word itself: the limit.
 Turn OfFutex(Table& table) {
@@ -172,6 +201,8 @@ void RunPingPong(bool is_one_core, testing::ScriptPeer& python, Table& table,
   run(", with an RLock / pthread", Ours(table, *RLock::Create()),
       PingPong(OfPthread(table), is_one_core),
       is_one_core ? 1 / 1.2 : 1 / 0.95);
+  run(" / Boost interprocess_condition", lock,
+      PingPong(OfBoost(table), is_one_core), 1.0);
   run(" / bare futex", lock, PingPong(OfFutex(table), is_one_core),
       is_one_core ? 1.6 : 1.2);
   run(" / CPython", lock,

@@ -97,6 +97,16 @@ class Lock {
   // One in memory that the program itself shares, which outlives the handle.
   // `arena` is one that all who use it share. It does not travel by itself.
   //
+  // Example:
+  //   struct Ledger { mp::LockState lock; int64_t sum; };  // zero is free
+  //   auto* ledger = static_cast<Ledger*>(mmap(..., MAP_SHARED, ...));
+  //   MP_ASSIGN_OR_RETURN(Arena arena, Arena::Default());  // before the fork
+  //   if (fork() == 0) {
+  //     MP_ASSIGN_OR_RETURN(Lock lock, Lock::At(&ledger->lock, arena));
+  //     MP_ASSIGN_OR_RETURN(LockGuard guard, LockGuard::Take(lock));
+  //     ++ledger->sum;
+  //     ...
+  //
   // Errors:
   //   kInvalidArgument  `state` is null, or not aligned.
   static absl::StatusOr<Lock> At(LockState* state, const Arena& arena);

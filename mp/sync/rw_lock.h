@@ -24,8 +24,8 @@
 namespace mp {
 
 struct RwLockOptions {
-  // How many may read at a time, 1 to 4096. Each costs 4 bytes, and a writer
-  // looks at all of them.
+  // How many may read at a time, 1 to 4096; others wait. Each costs 4 bytes,
+  // and a writer looks at all of them.
   uint32_t max_readers = 256;
 
   // What becomes of it when a process ends while it writes; see LockOptions.
@@ -110,12 +110,13 @@ class RwLock {
                    sizeof(*state));
   }
 
-  // Waits until no process writes, or waits for it.
+  // Waits until no process writes, or waits for it, and there are less than
+  // max_readers readers.
   //
   // Errors:
-  //   kDeadlineExceeded    not in time.
+  //   kDeadlineExceeded    not in time; the message says for which of the two.
   //   kAborted             a process ended while it wrote.
-  //   kResourceExhausted   there are max_readers readers; or as of Lock.
+  //   kResourceExhausted   as of Lock.
   absl::Status AcquireRead(absl::Duration timeout = absl::InfiniteDuration());
 
   // Ends one AcquireRead() of this process.

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <climits>
@@ -28,6 +29,14 @@
 #include "mp/sync/semaphore.h"
 #include "mp/testing/child.h"
 
+#if __has_include(<boost/interprocess/sync/interprocess_semaphore.hpp>)
+#include <boost/interprocess/sync/interprocess_semaphore.hpp>
+#include <boost/interprocess/sync/named_semaphore.hpp>
+#define MP_HAS_BOOST_ 1
+#else
+#define MP_HAS_BOOST_ 0
+#endif
+
 namespace mp {
 namespace {
 
@@ -48,6 +57,9 @@ struct Peers {
   alignas(64) FutexWord round;
   std::atomic<uint32_t> sleepers;
   alignas(64) pthread_barrier_t barrier;
+#if MP_HAS_BOOST_
+  alignas(64) boost::interprocess::interprocess_semaphore boost{1};
+#endif
 };
 
 Peers& MakePeers() {
@@ -82,8 +94,36 @@ Turns OfSemaphore(Peers& peers) {
   };
 }
 
+#if MP_HAS_BOOST_
+template <typename S>
+Turns OfBoost(S& semaphore) {
+  return [&semaphore](int times) {
+    for (int i = 0; i < times; ++i) {
+      semaphore.wait();
+      semaphore.post();
+    }
+    return true;
+  };
+}
+
+// One in /dev/shm, without a name by the time that it is used.
+Turns OfBoostNamed() {
+  const std::string name = absl::StrCat("mp_signal_ratios_", getpid());
+  using boost::interprocess::named_semaphore;
+  auto* const semaphore =
+      new named_semaphore(boost::interprocess::create_only, name.c_str(), 1);
+  named_semaphore::remove(name.c_str());
+  return OfBoost(*semaphore);
+}
+Turns OfBoost(Peers& peers) { return OfBoost(peers.boost); }
+#else
+Turns OfBoost(Peers&) { return nullptr; }
+Turns OfBoostNamed() { return nullptr; }
+#endif
+
 Measure Alone(Turns turns) {
   return [turns](int runs) -> absl::StatusOr<absl::Duration> {
+    if (turns == nullptr) return absl::UnimplementedError("not there");
     const absl::Time begin = absl::Now();
     if (!turns(runs)) return absl::InternalError("a turn failed");
     return absl::Now() - begin;
@@ -92,6 +132,7 @@ Measure Alone(Turns turns) {
 
 Measure Together(int processes, Turns turns) {
   return [=](int runs) -> absl::StatusOr<absl::Duration> {
+    if (turns == nullptr) return absl::UnimplementedError("not there");
     MP_ASSIGN_OR_RETURN(const Contention all,
                         Contend(processes, absl::Milliseconds(60), turns));
     return all.per_turn * runs;
@@ -103,7 +144,7 @@ void RunSemaphores(testing::ScriptPeer& python, Peers& peers,
   const int kRuns = 200'000;
   const Turns plain = Ours(*Semaphore::Create());
   const Turns bounded = Ours(*BoundedSemaphore::Create());
-  const auto run = [&](const char* name, Measure ours, Measure floor,
+  const auto run = [&](const std::string& name, Measure ours, Measure floor,
                        double target, int runs) {
     benchmark.Run({.name = name,
                    .ours = std::move(ours),
@@ -114,12 +155,22 @@ void RunSemaphores(testing::ScriptPeer& python, Peers& peers,
   const Turns peer = OfSemaphore(peers);
   run("semaphore / sem_t", Alone(plain), Alone(peer), 1.0, kRuns);
   run("bounded semaphore / sem_t", Alone(bounded), Alone(peer), 1.0, kRuns);
+  run("semaphore / Boost interprocess_semaphore", Alone(plain),
+      Alone(OfBoost(peers)), 1.5, kRuns);
+  run("semaphore / Boost named_semaphore", Alone(plain), Alone(OfBoostNamed()),
+      1.0, kRuns);
   run("semaphore / CPython", Alone(plain), python.Does("semaphore"), 1.0 / 3,
       kRuns);
   run("semaphore / sem_t, 2 processes", Together(2, plain), Together(2, peer),
       1.0, 1);
   run("semaphore / sem_t, 8 processes", Together(8, plain), Together(8, peer),
       1.0, 1);
+  for (const int processes : {2, 8}) {
+    run(absl::StrCat("semaphore / Boost interprocess_semaphore, ", processes,
+                     " processes"),
+        Together(processes, plain), Together(processes, OfBoost(peers)), 1.0,
+        1);
+  }
 }
 
 // Two events that let two processes go on in turn.
@@ -228,6 +279,13 @@ void RunEvents(testing::ScriptPeer& python, Peers& peers,
                    .runs = 2000});
     benchmark.Run({.name = absl::StrCat("event, wake / CPython", where),
                    .ours = ours,
+                   .floor = python.Does(is_one_core ? "event_one_core"
+                                                    : "event_two_cores"),
+                   .target = 1.0 / 5,
+                   .runs = 1000});
+    // What is to be had on this machine.
+    benchmark.Run({.name = absl::StrCat("limit: futex / CPython Event", where),
+                   .ours = RoundTrips(OfFutex(peers), is_one_core),
                    .floor = python.Does(is_one_core ? "event_one_core"
                                                     : "event_two_cores"),
                    .target = 1.0 / 5,

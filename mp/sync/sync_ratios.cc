@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "mp/base/status_macros.h"
 #include "mp/sync/condition_ratios.h"
+#include "mp/sync/death_ratios.h"
 #include "mp/sync/lock_ratios.h"
 #include "mp/sync/signal_ratios.h"
 #include "mp/testing/paired_benchmark.h"
@@ -37,6 +38,7 @@ absl::StatusOr<int> Main(int argc, char** argv) {
   MP_RETURN_IF_ERROR(RunLockRatios(*python, benchmark));
   MP_RETURN_IF_ERROR(RunConditionRatios(*python, benchmark));
   MP_RETURN_IF_ERROR(RunSignalRatios(*python, benchmark));
+  MP_RETURN_IF_ERROR(RunDeathRatios(benchmark));
   return benchmark.Finish();
 }
 

@@ -5,15 +5,16 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
-#include <limits>
+#include <iostream>
+#include <iterator>
+#include <memory>
 #include <sstream>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "mp/base/sanitizers.h"
 #include "mp/base/status_macros.h"
 #include "mp/testing/child.h"
@@ -23,13 +24,58 @@
 namespace mp::testing {
 namespace {
 
-constexpr int64_t kToTheEnd = std::numeric_limits<int64_t>::max();
+// How often it is worth while to be killed at the same instruction: a loop does
+// not do anything new at each turn.
+constexpr int kOften = 8;
 
-// How long it may take to kill at all points that SomePoints() returns, about.
-constexpr absl::Duration kTimeForPoints = absl::Seconds(5);
-constexpr int kFewestPoints = 10;
+// From how many instructions before a point one may go step by step.
+constexpr int64_t kFewSteps = 64;
 
 }  // namespace
+
+// Which instructions a child executed of the region, one after the other.
+class StepKiller::Trace {
+ public:
+  // An instruction: where it lies, and the how-manieth time it is come to since
+  // the region began.
+  struct Visit {
+    uint64_t address;
+    int number;
+  };
+
+  // The first one, at which the region begins, has not been come to.
+  void Add(uint64_t address) {
+    const int number = visits_.empty() ? 0 : counts_[address] + 1;
+    counts_[address] = number;
+    visits_.push_back({address, number});
+  }
+
+  const Visit& At(int64_t instructions) const { return visits_[instructions]; }
+
+  // All instructions, but for those that were come to more often.
+  std::vector<int64_t> AllBut(int often) const {
+    std::vector<int64_t> all;
+    for (int64_t i = 0; i < std::ssize(visits_); ++i) {
+      if (visits_[i].number <= often) all.push_back(i);
+    }
+    return all;
+  }
+
+  // Of the instructions up to this one, and not much before it, the one that is
+  // soonest got to.
+  int64_t RarestBefore(int64_t instructions) const {
+    const auto last = std::min<int64_t>(instructions, std::ssize(visits_) - 1);
+    int64_t rarest = last;
+    for (int64_t i = last; i >= 0 && i > last - kFewSteps; --i) {
+      if (visits_[i].number < visits_[rarest].number) rarest = i;
+    }
+    return rarest;
+  }
+
+ private:
+  std::vector<Visit> visits_;
+  absl::flat_hash_map<uint64_t, int> counts_;
+};
 
 // One child on its way through the region.
 class StepKiller::Run {
@@ -54,6 +100,31 @@ class StepKiller::Run {
     while (killed_.instructions < instructions && !killed_.finished) {
       MP_RETURN_IF_ERROR(GoOn(Tracee::kOneInstruction, kNever));
     }
+    return absl::OkStatus();
+  }
+
+  // Steps to the end, and notes on the way which instructions those were.
+  absl::Status Note(Trace& trace) {
+    while (!killed_.finished) {
+      MP_ASSIGN_OR_RETURN(const uint64_t address, tracee_.Address());
+      trace.Add(address);
+      MP_RETURN_IF_ERROR(GoOn(Tracee::kOneInstruction, kNever));
+    }
+    return absl::OkStatus();
+  }
+
+  // Goes to where `trace` was after that many instructions, not step by step.
+  absl::Status Jump(const Trace& trace, int64_t instructions) {
+    const Trace::Visit visit = trace.At(instructions);
+    for (int i = 0; i < visit.number && !killed_.finished; ++i) {
+      MP_ASSIGN_OR_RETURN(const Tracee::Stop stop,
+                          Checked(tracee_.GoTo(visit.address, [&] {
+                            ++killed_.blocked;
+                            options_.on_blocked();
+                          })));
+      killed_.finished = stop == Tracee::Stop::kMark;
+    }
+    killed_.instructions = instructions;
     return absl::OkStatus();
   }
 
@@ -83,8 +154,13 @@ class StepKiller::Run {
 
   absl::StatusOr<Tracee::Stop> Go(Tracee::How how,
                                   const std::function<void()>& on_asleep) {
-    MP_ASSIGN_OR_RETURN(const Tracee::Stop stop, tracee_.Go(how, on_asleep));
-    if (stop == Tracee::Stop::kEnded && !is_killed_) return UnwantedEnd();
+    return Checked(tracee_.Go(how, on_asleep));
+  }
+
+  absl::StatusOr<Tracee::Stop> Checked(absl::StatusOr<Tracee::Stop> stop) {
+    if (stop.ok() && *stop == Tracee::Stop::kEnded && !is_killed_) {
+      return UnwantedEnd();
+    }
     return stop;
   }
 
@@ -130,29 +206,31 @@ StepKiller::StepKiller(Body setup, Body region)
 
 absl::StatusOr<int64_t> StepKiller::Count() {
   MP_ASSIGN_OR_RETURN(Run run, Run::ToRegion(*this));
-  MP_RETURN_IF_ERROR(run.Step(kToTheEnd));
+  auto trace = std::make_shared<Trace>();
+  MP_RETURN_IF_ERROR(run.Note(*trace));
   MP_ASSIGN_OR_RETURN(const Killed ended, run.End());
+  trace_ = std::move(trace);
   return ended.instructions;
 }
 
 absl::StatusOr<std::vector<int64_t>> StepKiller::SomePoints(int at_most) {
-  const absl::Time start = absl::Now();
   MP_ASSIGN_OR_RETURN(const int64_t count, Count());
-  // On average, a child is killed half-way.
-  const absl::Duration each = (absl::Now() - start) / 2;
-  const int64_t affordable =
-      std::max<int64_t>(kFewestPoints, kTimeForPoints / each);
-  const int64_t wanted = std::min<int64_t>(at_most, affordable);
-  const int64_t stride = IsFullTest() ? 1 : count / wanted + 1;
+  const std::vector<int64_t> all = trace_->AllBut(kOften);
+  const int64_t stride = IsFullTest() ? 1 : std::ssize(all) / at_most + 1;
   std::vector<int64_t> points;
-  for (int64_t at = TestSeed() % stride; at <= count; at += stride) {
-    points.push_back(at);
+  for (int64_t i = TestSeed() % stride; i < std::ssize(all); i += stride) {
+    points.push_back(all[i]);
   }
+  std::cout << "StepKiller: to be killed at " << points.size() << " of "
+            << all.size() << " points in " << count << " instructions\n";
   return points;
 }
 
 absl::StatusOr<Killed> StepKiller::KillAt(int64_t instructions) {
   MP_ASSIGN_OR_RETURN(Run run, Run::ToRegion(*this));
+  if (trace_ != nullptr) {
+    MP_RETURN_IF_ERROR(run.Jump(*trace_, trace_->RarestBefore(instructions)));
+  }
   MP_RETURN_IF_ERROR(run.Step(instructions));
   return run.Kill();
 }

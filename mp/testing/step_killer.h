@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -57,11 +58,14 @@ struct Killed {
 // for as long as it likes.
 //
 // Instructions of libraries count too, those of the kernel do not: a system
-// call is one. Sanitizers make more of them, so the points lie farther apart
-// than elsewhere; they still cover the whole region.
+// call is one. The first child goes step by step, and from then on it is known
+// which instructions those are. Those that are killed run to theirs at once, by
+// a trap there; so the region has to be the same each time. One that never
+// comes to its instruction is killed at the end.
 //
-// Shape:   x86-64. About 1 ms for a child, and 3 to 30 us for an instruction:
-//          switches from process to process, which virtual machines make slow.
+// Shape:   x86-64. About 1 ms for a child that is killed. For the first one 3
+//          to 30 us for an instruction: switches from process to process, which
+//          virtual machines make slow.
 // Owns:    no child beyond a call.
 // Threads: one thread makes all the calls: ptrace(2) knows the tracer by it.
 // Fork:    see RunInChild(): children are forked from the thread that calls.
@@ -98,13 +102,15 @@ class StepKiller {
   absl::StatusOr<int64_t> Count();
 
   // Returns up to `at_most` instructions at which to kill, evenly distributed
-  // over the region from a start that TestSeed() chooses. Fewer, but 10, where
-  // so many kills would take more than about 5 s; all that there are in a full
-  // test, however long that takes.
+  // over the region from a start that TestSeed() chooses; all that there are in
+  // a full test, however long that takes. Of one that is executed again and
+  // again, in a loop, the first 8 times count. Counts for that, and prints how
+  // many those are.
   absl::StatusOr<std::vector<int64_t>> SomePoints(int at_most);
 
   // Kills a child after `instructions` of the region: 0 before the first. One
-  // that comes to the end of the region earlier is killed there.
+  // that comes to the end of the region earlier is killed there. Goes step by
+  // step unless there was a Count() or SomePoints() before.
   absl::StatusOr<Killed> KillAt(int64_t instructions);
 
   // Kills a child when it sleeps in a system call in the region, for the first
@@ -113,10 +119,12 @@ class StepKiller {
 
  private:
   class Run;
+  class Trace;
 
   const Body setup_;
   const Body region_;
   const Options options_;
+  std::shared_ptr<const Trace> trace_;  // of the child that was counted
 };
 
 }  // namespace mp::testing

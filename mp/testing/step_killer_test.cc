@@ -1,5 +1,6 @@
 #include "mp/testing/step_killer.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -8,7 +9,9 @@
 #include <climits>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <new>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -40,7 +43,19 @@ struct Shared {
   std::atomic<uint64_t> both = 10;  // `to` above `from`
   std::atomic<int> turns = 0;
   FutexWord word = 0;
+  char bytes[64] = {};
 };
+
+// By one instruction.
+void FillAtOnce(char (&bytes)[64], char value) {
+#if defined(__x86_64__)
+  char* at = bytes;
+  size_t left = sizeof(bytes);
+  asm volatile("rep stosb" : "+D"(at), "+c"(left) : "a"(value) : "memory");
+#else
+  std::memset(bytes, value, sizeof(bytes));
+#endif
+}
 
 absl::Status Nothing() { return absl::OkStatus(); }
 
@@ -162,9 +177,72 @@ TEST_F(StepKillerTest, MoreInstructionsGetFarther) {
   EXPECT_GE(before, 90);  // A sanitizer does not always need as many.
 }
 
+// Loops, instructions that repeat themselves, and system calls.
+TEST_F(StepKillerTest, ATrapIsWhereStepsLead) {
+  const auto region = [&] {
+    for (int i = 0; i < 3; ++i) {
+      ++shared_->turns;
+      FillAtOnce(shared_->bytes, static_cast<char>(i + 1));
+      sched_yield();
+    }
+    return absl::OkStatus();
+  };
+  StepKiller killer(Nothing, region);
+  StepKiller stepper(Nothing, region);
+  const absl::StatusOr<int64_t> count = killer.Count();
+  ASSERT_THAT(count, IsOk());
+  for (int64_t at = 0; at <= *count; at += 3) {
+    Reset();
+    ASSERT_THAT(stepper.KillAt(at), IsOk());
+    const int turns = shared_->turns;
+    const std::string bytes(shared_->bytes, sizeof(shared_->bytes));
+    Reset();
+    const absl::StatusOr<Killed> killed = killer.KillAt(at);
+    ASSERT_THAT(killed, IsOk());
+    EXPECT_EQ(killed->instructions, at);
+    ASSERT_EQ(shared_->turns, turns) << at;
+    ASSERT_EQ(std::string(shared_->bytes, sizeof(shared_->bytes)), bytes) << at;
+  }
+}
+
+TEST_F(StepKillerTest, CallsBackOnTheWayToATrap) {
+  int calls = 0;
+  StepKiller killer(Nothing,
+                    [&] {
+                      absl::Status status = AwaitWord(1);
+                      status.Update(AwaitWord(2));
+                      return status;
+                    },
+                    {.on_blocked = [&] { Wake(++calls); }});
+  const absl::StatusOr<int64_t> count = killer.Count();
+  ASSERT_THAT(count, IsOk());
+  EXPECT_EQ(calls, 2);
+
+  Reset();
+  calls = 0;
+  const absl::StatusOr<Killed> killed = killer.KillAt(*count);
+  ASSERT_THAT(killed, IsOk());
+  EXPECT_EQ(killed->blocked, 2);
+  EXPECT_EQ(calls, 2);
+}
+
+// The second child takes another way.
+TEST_F(StepKillerTest, OneThatDoesNotComeToItsPointIsKilledAtTheEnd) {
+  StepKiller killer(Nothing, [&] {
+    if (shared_->word == 0) static_cast<void>(Turn(100));
+    return absl::OkStatus();
+  });
+  const absl::StatusOr<int64_t> count = killer.Count();
+  ASSERT_THAT(count, IsOk());
+  shared_->word = 1;
+  const absl::StatusOr<Killed> killed = killer.KillAt(*count / 2);
+  ASSERT_THAT(killed, IsOk());
+  EXPECT_TRUE(killed->finished);
+}
+
 TEST_F(StepKillerTest, PointsCoverTheRegion) {
   unsetenv("MP_TEST_FULL");
-  StepKiller killer(Nothing, [&] { return Turn(100); });
+  StepKiller killer(Nothing, [&] { return Turn(5); });
   const absl::StatusOr<int64_t> count = killer.Count();
   ASSERT_THAT(count, IsOk());
   const absl::StatusOr<std::vector<int64_t>> points = killer.SomePoints(10);
@@ -172,6 +250,15 @@ TEST_F(StepKillerTest, PointsCoverTheRegion) {
   const int64_t stride = points->at(1) - points->at(0);
   EXPECT_LT(points->front(), stride);
   EXPECT_GT(points->back(), *count - 2 * stride);
+}
+
+TEST_F(StepKillerTest, NotAllTurnsOfALoopAreWorthAKill) {
+  StepKiller killer(Nothing, [&] { return Turn(500); });
+  const absl::StatusOr<int64_t> count = killer.Count();
+  ASSERT_THAT(count, IsOk());
+  const absl::StatusOr<std::vector<int64_t>> points = killer.SomePoints(*count);
+  ASSERT_THAT(points, IsOkAndHolds(SizeIs(Lt(*count / 10))));
+  EXPECT_GT(points->back(), *count - 30);  // what follows the loop
 }
 
 TEST_F(StepKillerTest, AllPointsInAFullTest) {

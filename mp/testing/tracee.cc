@@ -3,10 +3,13 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -40,6 +43,54 @@ absl::Status PtraceStatus(const char* request) {
   }
   return ErrnoStatus(errno, request);
 }
+
+// A trap in the code of a traced process, for as long as there is this.
+//
+// Source: man 2 ptrace, PTRACE_POKETEXT: as it has the page to itself, no other
+// process sees it.
+class Trap {
+ public:
+  static absl::StatusOr<Trap> Set(pid_t pid, uint64_t address) {
+    const uint64_t word_at = address - address % sizeof(long);
+    errno = 0;
+    const long code = ptrace(PTRACE_PEEKTEXT, pid, word_at, nullptr);
+    if (errno != 0) return absl::InternalError("PTRACE_PEEKTEXT: no code");
+    const int shift = static_cast<int>(address - word_at) * 8;
+    constexpr uint64_t kInt3 = 0xcc;
+    const uint64_t trap =
+        (static_cast<uint64_t>(code) & ~(uint64_t{0xff} << shift)) |
+        kInt3 << shift;
+    if (ptrace(PTRACE_POKETEXT, pid, word_at, trap) != 0) {
+      return absl::InternalError("PTRACE_POKETEXT: not this code");
+    }
+    return Trap(pid, word_at, code);
+  }
+
+  Trap(Trap&& other) noexcept
+      : pid_(std::exchange(other.pid_, 0)),
+        word_at_(other.word_at_),
+        code_(other.code_) {}
+  Trap& operator=(Trap&&) = delete;
+
+  // It may have been killed meanwhile, so that there is nothing to restore.
+  ~Trap() {
+    if (pid_ != 0) ptrace(PTRACE_POKETEXT, pid_, word_at_, code_);
+  }
+
+ private:
+  Trap(pid_t pid, uint64_t word_at, long code)
+      : pid_(pid), word_at_(word_at), code_(code) {}
+
+  pid_t pid_;
+  uint64_t word_at_;
+  long code_;
+};
+
+#if defined(__x86_64__)
+constexpr size_t kNextInstruction = offsetof(struct user, regs.rip);
+#else
+constexpr size_t kNextInstruction = 0;
+#endif
 
 }  // namespace
 
@@ -87,6 +138,42 @@ absl::StatusOr<Tracee::Stop> Tracee::Go(
     if (signal_ == (SIGTRAP | kSystemCallBit)) return Stop::kStepped;
     owes_ = signal_ != SIGTRAP;
   } while (owes_ || how == kToMark);
+  return Stop::kStepped;
+}
+
+absl::StatusOr<uint64_t> Tracee::Address() const {
+  errno = 0;
+  const long address =
+      ptrace(PTRACE_PEEKUSER, child_.pid(), kNextInstruction, nullptr);
+  if (errno != 0) return PtraceStatus("PTRACE_PEEKUSER");
+  return static_cast<uint64_t>(address);
+}
+
+absl::StatusOr<Tracee::Stop> Tracee::GoTo(
+    uint64_t address, const std::function<void()>& on_asleep) {
+  MP_ASSIGN_OR_RETURN(const uint64_t here, Address());
+  if (here == address) {
+    MP_ASSIGN_OR_RETURN(const Stop stop, Go(kOneInstruction, on_asleep));
+    if (stop != Stop::kStepped) return stop;
+    MP_ASSIGN_OR_RETURN(const uint64_t next, Address());
+    if (next == address) return Stop::kStepped;  // one that repeats itself
+  }
+  return GoToTrap(address, on_asleep);
+}
+
+absl::StatusOr<Tracee::Stop> Tracee::GoToTrap(
+    uint64_t address, const std::function<void()>& on_asleep) {
+  MP_ASSIGN_OR_RETURN(const Trap trap, Trap::Set(child_.pid(), address));
+  Stop stop = Stop::kStepped;
+  while (stop == Stop::kStepped) {
+    MP_ASSIGN_OR_RETURN(stop, Go(kToSystemCall, on_asleep));
+  }
+  if (stop == Stop::kEnded) return stop;
+  MP_ASSIGN_OR_RETURN(const uint64_t next, Address());
+  if (next != address + 1) return stop;  // Mark()
+  if (ptrace(PTRACE_POKEUSER, child_.pid(), kNextInstruction, address) != 0) {
+    return PtraceStatus("PTRACE_POKEUSER");
+  }
   return Stop::kStepped;
 }
 

@@ -1,6 +1,7 @@
 #ifndef MP_TESTING_TRACEE_H_
 #define MP_TESTING_TRACEE_H_
 
+#include <cstdint>
 #include <functional>
 #include <utility>
 
@@ -50,6 +51,18 @@ class Tracee {
   //   kDeadlineExceeded  the child did not stop in time.
   absl::StatusOr<Stop> Go(How how, const std::function<void()>& on_asleep);
 
+  // Where the instruction lies that is next.
+  absl::StatusOr<uint64_t> Address() const;
+
+  // Lets the child go on until the instruction at `address` is next; if it is
+  // so already, until it is again. Much faster than one instruction after the
+  // other. Calls `on_asleep` each time that it sleeps on the way.
+  //
+  // Errors: those of Go(), and
+  //   kInternal  there is no code at `address` that can be changed.
+  absl::StatusOr<Stop> GoTo(uint64_t address,
+                            const std::function<void()>& on_asleep);
+
   Child& child() { return child_; }
 
  private:
@@ -61,6 +74,8 @@ class Tracee {
   absl::StatusOr<bool> HasStopped();
   bool IsAsleep() const;
   absl::StatusOr<bool> IsAtMark() const;
+  absl::StatusOr<Stop> GoToTrap(uint64_t address,
+                                const std::function<void()>& on_asleep);
 
   Child child_;
   absl::Duration patience_;

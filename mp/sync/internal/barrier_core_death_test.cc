@@ -4,16 +4,17 @@
 #include <optional>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mp/base/status_macros.h"
 #include "mp/sync/internal/barrier_core.h"
+#include "mp/sync/internal/barrier_core_test_fixture.h"
 #include "mp/sync/internal/shared_state_test_fixture.h"
 #include "mp/testing/child.h"
 #include "mp/testing/status_matchers.h"
@@ -29,12 +30,7 @@ using testing::RunInChild;
 using testing::StatusIs;
 using testing::WasKilledBy;
 
-struct State {
-  BarrierCoreState core;
-  PartyCell cells[3];
-};
-
-class BarrierCoreDeathTest : public SharedStateTest<State> {
+class BarrierCoreDeathTest : public BarrierCoreTestBase {
  protected:
   absl::Status Wait(absl::Duration timeout = kLongWait) {
     return barrier_.Wait(std::nullopt, timeout).status();
@@ -44,23 +40,11 @@ class BarrierCoreDeathTest : public SharedStateTest<State> {
     return Wait();
   }
 
-  // Starts a child that calls `body` and exits with the code of its answer.
-  template <typename Body>
-  Child StartParty(Body body) {
-    const int there = barrier_.Waiting();
-    Child child = RunInChild([&]() -> absl::Status {
-      const absl::Status status = body();
-      members().Leave();
-      _exit(static_cast<int>(status.code()));
-    });
-    AwaitCondition([&] { return barrier_.Waiting() > there; });
-    return child;
+  Child StartParty(absl::FunctionRef<absl::Status()> body) {
+    return StartPartyOf(barrier_, body);
   }
 
-  static constexpr int kGone = static_cast<int>(absl::StatusCode::kOk);
-  static constexpr int kTold = static_cast<int>(absl::StatusCode::kAborted);
-
-  BarrierCore barrier_{state().core, absl::MakeSpan(state().cells), members()};
+  BarrierCore barrier_ = Make();
 };
 
 MATCHER_P(IsBrokenBy, pid, "is kAborted because of that pid") {

@@ -8,11 +8,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mp/base/status_macros.h"
 #include "mp/sync/internal/barrier_core.h"
+#include "mp/sync/internal/barrier_core_test_fixture.h"
 #include "mp/sync/internal/shared_state_test_fixture.h"
 #include "mp/testing/child.h"
 #include "mp/testing/status_matchers.h"
@@ -33,15 +33,7 @@ using testing::RunInChild;
 using testing::StatusIs;
 using testing::StepKiller;
 
-struct State {
-  BarrierCoreState core;
-  PartyCell cells[2];
-};
-
-constexpr int kGone = static_cast<int>(absl::StatusCode::kOk);
-constexpr int kTold = static_cast<int>(absl::StatusCode::kAborted);
-
-class BarrierCoreStepTest : public SharedStateTest<State> {
+class BarrierCoreStepTest : public BarrierCoreTestBase {
  protected:
   void SetUp() override {
     if (auto allowed = PtraceAllowed(); !allowed.ok()) GTEST_SKIP() << allowed;
@@ -117,12 +109,12 @@ class BarrierCoreStepTest : public SharedStateTest<State> {
 
   absl::StatusOr<std::vector<int64_t>> CountWith(StepKiller& killer,
                                                  Child& peer) {
-    absl::StatusOr<std::vector<int64_t>> points = killer.SomePoints(150);
+    absl::StatusOr<std::vector<int64_t>> points = killer.SomePoints(300);
     EXPECT_THAT(peer.Wait(), ExitedWith(kGone));
     return points;
   }
 
-  BarrierCore barrier_{state().core, absl::MakeSpan(state().cells), members()};
+  BarrierCore barrier_ = Make(2);
 };
 
 TEST_F(BarrierCoreStepTest, TheLastOneToCome) {

@@ -9,10 +9,10 @@
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mp/base/status_macros.h"
+#include "mp/sync/internal/barrier_core_test_fixture.h"
 #include "mp/sync/internal/shared_state_test_fixture.h"
 #include "mp/testing/child.h"
 #include "mp/testing/status_matchers.h"
@@ -30,38 +30,16 @@ using testing::RunInChild;
 using testing::Scaled;
 using testing::StatusIs;
 
-struct State {
-  BarrierCoreState core;
-  PartyCell cells[3];
-};
-
-class BarrierCoreTest : public SharedStateTest<State> {
+class BarrierCoreTest : public BarrierCoreTestBase {
  protected:
-  BarrierCore Make(int parties) {
-    return BarrierCore(state().core,
-                       absl::MakeSpan(state().cells).first(parties), members());
-  }
-
   static absl::StatusOr<int> Wait(BarrierCore& barrier,
                                   absl::Duration timeout = kLongWait) {
     return barrier.Wait(std::nullopt, timeout);
   }
 
-  // Starts a child that waits in the barrier and exits with the code of the
-  // answer.
   Child StartParty(BarrierCore& barrier) {
-    const int there = barrier.Waiting();
-    Child child = RunInChild([&]() -> absl::Status {
-      const absl::Status status = Wait(barrier).status();
-      members().Leave();
-      _exit(static_cast<int>(status.code()));
-    });
-    AwaitCondition([&] { return barrier.Waiting() > there; });
-    return child;
+    return StartPartyOf(barrier, [&] { return Wait(barrier).status(); });
   }
-
-  static constexpr int kGone = static_cast<int>(absl::StatusCode::kOk);
-  static constexpr int kTold = static_cast<int>(absl::StatusCode::kAborted);
 };
 
 auto IsBroken(const char* why) {

@@ -47,8 +47,12 @@ ConditionCore::ConditionCore(ConditionState& state,
 
 absl::Status ConditionCore::Wait(ReleasedLock& lock, const Deadline& deadline) {
   MP_ASSIGN_OR_RETURN(ConditionCell* const own, Enter());
+  // As it holds the lock, nobody dies with it now.
+  const uint64_t last_death = lock_.LastDeath();
   absl::Status status = lock.Release();
-  if (status.ok()) status = AwaitNotification(*own, lock, deadline);
+  if (status.ok()) {
+    status = AwaitNotification(*own, lock, last_death, deadline);
+  }
   if (status.ok() || absl::IsDeadlineExceeded(status)) {
     own->word.store(0);
   } else {
@@ -60,16 +64,24 @@ absl::Status ConditionCore::Wait(ReleasedLock& lock, const Deadline& deadline) {
 // Comes back with the lock, unless that is what the error is about.
 absl::Status ConditionCore::AwaitNotification(ConditionCell& own,
                                               ReleasedLock& lock,
+                                              uint64_t last_death,
                                               const Deadline& deadline) {
   while (true) {
-    Sleep(own, deadline);
+    Sleep(own, last_death, deadline);
     MP_RETURN_IF_ERROR(lock.AcquireAfterSleep());
     if (IsNotified(own.word.load()) || TakeOver(own)) return absl::OkStatus();
-    if (deadline.Expired()) {
+    const bool is_told = lock_.LastDeath() != last_death;
+    if (!is_told && deadline.Expired()) {
       return absl::DeadlineExceededError(
           "Condition::Wait: not notified before the deadline");
     }
     MP_RETURN_IF_ERROR(lock.Release());
+    if (is_told) {
+      return absl::AbortedError(absl::StrCat(
+          "Condition::Wait: pid ", lock_.LastDeath() & UINT32_MAX,
+          " ended while holding the lock, and may have been about to notify; "
+          "the lock has been repaired since"));
+    }
   }
 }
 
@@ -106,7 +118,8 @@ void ConditionCore::CountAsUsed(uint32_t used) {
 }
 
 // Returns when there may be a reason to have the lock.
-void ConditionCore::Sleep(ConditionCell& own, const Deadline& deadline) const {
+void ConditionCore::Sleep(ConditionCell& own, uint64_t last_death,
+                          const Deadline& deadline) const {
   const uint32_t waiting = members_.self() | kWaiting;
   Deadline slice(std::min(kSlice, deadline.Remaining()));
   while (own.word.load() == waiting) {
@@ -114,6 +127,7 @@ void ConditionCore::Sleep(ConditionCell& own, const Deadline& deadline) const {
     const FutexResult result = FutexWait(own.word, waiting, slice);
     if (result != FutexResult::kTimedOut && !slice.Expired()) continue;
     if (deadline.Expired() || IsLockDead()) return;
+    if (lock_.LastDeath() != last_death) return;
     if (FindAdrift(own.began.load()) != nullptr) return;
     slice = Deadline(std::min(kSlice, deadline.Remaining()));
   }

@@ -95,7 +95,8 @@ class ReleasedLockWord : public ReleasedLock {
 // Death:   of a waiter: its cell is used again. Of one that was notified: see
 //          above, within 50 ms. Of the one that notifies: some have been
 //          notified, and others not. Of whoever holds the lock: those that wait
-//          are told within 50 ms, as it may have been about to notify them.
+//          are told within 50 ms, as it may have been about to notify them;
+//          also if the lock has been repaired by then.
 class ConditionCore {
  public:
   static constexpr uint32_t kNotified = uint32_t{1} << 31;
@@ -112,7 +113,8 @@ class ConditionCore {
   //
   // Errors:
   //   kDeadlineExceeded   none came in time. The lock is held.
-  //   kAborted            a holder of the lock died. The lock is not held.
+  //   kAborted            a holder of the lock died since. The lock is not
+  //                       held, and may have been repaired already.
   //   kResourceExhausted  as many wait as may. The lock was not released.
   // With an error no notification has been taken.
   absl::Status Wait(ReleasedLock& lock, const Deadline& deadline);
@@ -126,11 +128,12 @@ class ConditionCore {
 
  private:
   absl::Status AwaitNotification(ConditionCell& own, ReleasedLock& lock,
-                                 const Deadline& deadline);
+                                 uint64_t last_death, const Deadline& deadline);
   absl::StatusOr<ConditionCell*> Enter();
   ConditionCell* Claim(MemberId self);
   void CountAsUsed(uint32_t used);
-  void Sleep(ConditionCell& own, const Deadline& deadline) const;
+  void Sleep(ConditionCell& own, uint64_t last_death,
+             const Deadline& deadline) const;
   bool IsLockDead() const;
   void LeaveWithoutLock(ConditionCell& own) const;
   bool Tell(ConditionCell& cell);

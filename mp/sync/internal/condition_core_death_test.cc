@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -20,6 +21,7 @@ namespace {
 
 using testing::Child;
 using testing::ExitedWith;
+using ::testing::HasSubstr;
 using testing::IsOk;
 using testing::RunInChild;
 using testing::StatusIs;
@@ -141,6 +143,28 @@ TEST_F(ConditionCoreDeathTest, WaitersAreToldThatAHolderDied) {
     EXPECT_THAT(child.Wait(), ExitedWith(kToldOfDeath));
   }
   EXPECT_EQ(core().CountWaiting(), 0);
+}
+
+// The one that died may have been about to notify, and the one that repaired
+// need not know of those that wait.
+TEST_F(ConditionCoreDeathTest, WaitersAreToldOfADeathThatIsRepairedAtOnce) {
+  Child waiters[] = {StartWaiter(), StartWaiter()};
+  for (Child& child : waiters) Stop(child);  // It comes too late to see it.
+  const pid_t dead = RunAndKill([&] { return lock_.Acquire(kLongWait); });
+  ASSERT_THAT(
+      lock_.Acquire(kLongWait),
+      StatusIs(absl::StatusCode::kAborted, HasSubstr(absl::StrCat(dead))));
+  ASSERT_THAT(lock_.AcquireAbandoned(), IsOk());
+  ASSERT_THAT(lock_.MarkRepaired(), IsOk());
+  ASSERT_THAT(lock_.Release(), IsOk());
+  for (Child& child : waiters) {
+    child.Kill(SIGCONT);
+    EXPECT_THAT(child.Wait(), ExitedWith(kToldOfDeath));
+  }
+  // Those that come later are not.
+  EXPECT_THAT(WaitOnce(absl::Milliseconds(60)),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+  ASSERT_THAT(lock_.Release(), IsOk());
 }
 
 TEST_F(ConditionCoreDeathTest, AStoppedHolderIsNotDead) {

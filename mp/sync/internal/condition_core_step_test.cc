@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <iostream>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -147,8 +146,6 @@ class ConditionCoreStepTest : public ConditionCoreTestBase {
       after();
       if (HasFailure()) return;
     }
-    std::cout << points->size() << " kills in " << points->back()
-              << " instructions\n";
   }
 };
 

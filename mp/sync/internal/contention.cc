@@ -21,9 +21,6 @@ namespace {
 
 constexpr int kMaxProcesses = 64;
 
-// So that the clock costs little.
-constexpr int kTurnsAtOnce = 16;
-
 int64_t Now() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -40,7 +37,7 @@ struct Board {
 };
 
 absl::Status TakeTurns(Board& board, int index,
-                       const std::function<bool(int)>& turns) {
+                       const std::function<bool(int)>& turns, int at_once) {
   // The first one is slower than others: it has pages to touch.
   if (!turns(1)) return absl::InternalError("a turn failed");
   ++board.ready;
@@ -48,8 +45,8 @@ absl::Status TakeTurns(Board& board, int index,
   const int64_t end = board.end.load();
   Board::Process own = {};
   for (int64_t now = Now(); now < end;) {
-    if (!turns(kTurnsAtOnce)) return absl::InternalError("a turn failed");
-    own.turns += kTurnsAtOnce;
+    if (!turns(at_once)) return absl::InternalError("a turn failed");
+    own.turns += at_once;
     const int64_t before = now;
     now = Now();
     own.longest_wait = std::max(own.longest_wait, now - before);
@@ -79,7 +76,8 @@ Contention Judge(const Board& board, int processes, absl::Duration window) {
 }  // namespace
 
 absl::StatusOr<Contention> Contend(int processes, absl::Duration window,
-                                   const std::function<bool(int)>& turns) {
+                                   const std::function<bool(int)>& turns,
+                                   int at_once) {
   void* const memory = mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE,
                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return absl::ResourceExhaustedError("mmap");
@@ -88,8 +86,8 @@ absl::StatusOr<Contention> Contend(int processes, absl::Duration window,
 
   std::vector<testing::Child> children;
   for (int i = 0; i < processes; ++i) {
-    children.push_back(
-        testing::RunInChild([&] { return TakeTurns(board, i, turns); }));
+    children.push_back(testing::RunInChild(
+        [&] { return TakeTurns(board, i, turns, at_once); }));
   }
   while (board.ready < processes) usleep(100);
   board.end = Now() + absl::ToInt64Nanoseconds(window);

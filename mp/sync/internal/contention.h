@@ -22,12 +22,14 @@ struct Contention {
 
 // Has `processes` forked children, of which there are at most 64, take turns
 // for `window`. `turns` is called with how many turns to take, and returns
-// false to fail.
+// false to fail; as often as they are taken, `at_once`, a process comes to its
+// turn: more of them cost less time, and one alone says how long it waits.
 //
 // Errors:
 //   kInternal  a child failed.
 absl::StatusOr<Contention> Contend(int processes, absl::Duration window,
-                                   const std::function<bool(int)>& turns);
+                                   const std::function<bool(int)>& turns,
+                                   int at_once = 16);
 
 }  // namespace mp::internal
 

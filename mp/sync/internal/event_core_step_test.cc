@@ -55,7 +55,7 @@ class EventCoreStepTest : public SharedStateTest<EventCoreState> {
 
 TEST_F(EventCoreStepTest, OneThatSetsIt) {
   StepKiller killer([] { return absl::OkStatus(); }, [&] { return Set(); });
-  const absl::StatusOr<std::vector<int64_t>> points = killer.SomePoints(200);
+  const absl::StatusOr<std::vector<int64_t>> points = killer.SomePoints(300);
   ASSERT_THAT(points, IsOk());
   int set = 0;
   for (const int64_t at : *points) {
@@ -75,7 +75,7 @@ TEST_F(EventCoreStepTest, OneThatSetsIt) {
 TEST_F(EventCoreStepTest, OneThatWaits) {
   StepKiller killer([] { return absl::OkStatus(); }, [&] { return Wait(); },
                     {.on_blocked = [&] { event_.Set(); }});
-  const absl::StatusOr<std::vector<int64_t>> points = killer.SomePoints(200);
+  const absl::StatusOr<std::vector<int64_t>> points = killer.SomePoints(300);
   ASSERT_THAT(points, IsOk());
   for (const int64_t at : *points) {
     SCOPED_TRACE(absl::StrCat("killed at instruction ", at));

@@ -132,6 +132,10 @@ class LockWord {
   // The pid of the process that holds it, in its own namespace; 0 for none.
   pid_t OwnerPid() const;
 
+  // Another number whenever a holder has died since, other than one that is to
+  // be ignored, and others were told: for one that was not there meanwhile.
+  uint64_t LastDeath() const { return state_.dead.load(); }
+
   // Who holds it, as in "Lock(held by pid 4711)".
   std::string ToString() const;
 

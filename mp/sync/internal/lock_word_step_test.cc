@@ -164,7 +164,7 @@ TEST_F(LockWordStepTest, OneThatReleasesToASleeper) {
   };
   Child waiter(-1);
   KillEverywhere(
-      killer, 150,
+      killer, 300,
       [&] {
         is_counting = false;
         state().word = 0;
@@ -186,7 +186,7 @@ TEST_F(LockWordStepTest, OneThatWaitsInVain) {
                     });
   ASSERT_THAT(lock_.Acquire(kLongWait), IsOk());
   KillEverywhere(
-      killer, 100, [] {},
+      killer, 300, [] {},
       [&](const Killed&) {
         Child waiter = RunInChild([&] { return TakeAndChange(); });
         ASSERT_THAT(lock_.Release(), IsOk());
@@ -209,7 +209,7 @@ TEST_F(LockWordStepTest, OneThatRepairs) {
   reset();
   StepKiller killer([&] { return BecomeMember(); }, [&] { return Repair(); });
   int repaired = 0;
-  KillEverywhere(killer, 200, reset, [&](const Killed& killed) {
+  KillEverywhere(killer, 300, reset, [&](const Killed& killed) {
     const absl::Status taken = lock_.Acquire(kLongWait);
     if (taken.ok()) {
       EXPECT_TRUE(IsWhole());

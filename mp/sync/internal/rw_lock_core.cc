@@ -26,21 +26,28 @@ absl::Status RwLockCore::AcquireRead(absl::Duration timeout) {
     if (!writer_.IsTaken()) return absl::OkStatus();
     LeaveCell(self);
   }
+  const Deadline deadline(timeout);
   MP_RETURN_IF_ERROR(writer_.Acquire(timeout));
-  const absl::Status entered = EnterAsReader(self);
+  const absl::Status entered = EnterAsReader(self, deadline);
   MP_RETURN_IF_ERROR(writer_.Release());
   return entered;
 }
 
-// While this process holds the writer's lock.
-absl::Status RwLockCore::EnterAsReader(MemberId self) {
+// While this process holds the writer's lock, so that those that come do not
+// take the place of one that leaves.
+absl::Status RwLockCore::EnterAsReader(MemberId self,
+                                       const Deadline& deadline) {
   state_.is_writing.store(0);  // a dead writer's, if that is ignored
   if (ClaimCell(self)) return absl::OkStatus();
-  SweepReaders();
-  if (ClaimCell(self)) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "RwLock::AcquireRead: all cells for readers are taken; max_readers is ",
-      cells_.size()));
+  const auto has_entered = [&] {
+    SweepReaders();
+    return ClaimCell(self);
+  };
+  if (AwaitLeaving(has_entered, deadline)) return absl::OkStatus();
+  return absl::DeadlineExceededError(
+      absl::StrCat("RwLock::AcquireRead: there were as many readers as may be "
+                   "until the deadline; max_readers is ",
+                   cells_.size()));
 }
 
 absl::Status RwLockCore::ReleaseRead() {
@@ -54,7 +61,9 @@ absl::Status RwLockCore::AcquireWrite(absl::Duration timeout) {
   const Deadline deadline(timeout);
   MP_RETURN_IF_ERROR(writer_.Acquire(timeout));
   state_.is_writing.store(0);  // a dead writer's, if that is ignored
-  if (absl::Status status = AwaitReaders(deadline); !status.ok()) {
+  if (!AwaitLeaving([&] { return !SweepReaders(); }, deadline)) {
+    const absl::Status status = absl::DeadlineExceededError(absl::StrCat(
+        ToString(), "::AcquireWrite: not left before the deadline"));
     MP_RETURN_IF_ERROR(writer_.Release());
     return status;
   }
@@ -120,21 +129,20 @@ bool RwLockCore::SweepReaders() {
   return is_any_left;
 }
 
-absl::Status RwLockCore::AwaitReaders(const Deadline& deadline) {
+// For the holder of the writer's lock. Returns false at the deadline.
+bool RwLockCore::AwaitLeaving(absl::FunctionRef<bool()> is_enough,
+                              const Deadline& deadline) {
   absl::Duration slice = kFirstSlice;
+  bool is_done = false;
   while (true) {
     state_.drain.store(1);
-    if (!SweepReaders()) break;
-    if (deadline.Expired()) {
-      state_.drain.store(0);
-      return absl::DeadlineExceededError(absl::StrCat(
-          ToString(), "::AcquireWrite: not left before the deadline"));
-    }
+    is_done = is_enough();
+    if (is_done || deadline.Expired()) break;
     FutexWait(state_.drain, 1, Deadline(std::min(slice, deadline.Remaining())));
     slice = kSlice;
   }
   state_.drain.store(0);
-  return absl::OkStatus();
+  return is_done;
 }
 
 size_t RwLockCore::Readers() const {

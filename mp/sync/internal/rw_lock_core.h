@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
@@ -24,7 +25,7 @@ struct RwLockCoreState {
   LockWordState writer;
   // 1 while the one that holds `writer` may write: no readers are left.
   std::atomic<uint32_t> is_writing;
-  // 1 while it sleeps until they have left.
+  // 1 while it sleeps until they, or enough of them, have left.
   FutexWord drain;
   // How many cells follow. 0 for as many as there is room for.
   uint32_t max_readers;
@@ -58,8 +59,9 @@ class RwLockCore {
         members_(members),
         writer_(state.writer, members, "RwLock", &state.is_writing) {}
 
-  // Errors: those of LockWord::Acquire(), and
-  //   kResourceExhausted   there are as many readers as cells.
+  // Waits as well while there are as many readers as cells.
+  //
+  // Errors: those of LockWord::Acquire().
   absl::Status AcquireRead(absl::Duration timeout);
 
   // Errors:
@@ -87,15 +89,16 @@ class RwLockCore {
   std::string ToString() const;
 
  private:
-  absl::Status EnterAsReader(MemberId self);
+  absl::Status EnterAsReader(MemberId self, const Deadline& deadline);
   bool ClaimCell(MemberId self);
   bool LeaveCell(MemberId self);
   bool SweepReaders();
-  absl::Status AwaitReaders(const Deadline& deadline);
+  bool AwaitLeaving(absl::FunctionRef<bool()> is_enough,
+                    const Deadline& deadline);
 
   // The i-th cell that one looks at. Neighbours begin in different cache lines.
   ReaderCell& CellOf(MemberId self, uint32_t i) const {
-    return cells_[(self * 17 + i) % static_cast<uint32_t>(cells_.size())];
+    return cells_[(uint64_t{self} * 17 + i) % cells_.size()];
   }
 
   RwLockCoreState& state_;

@@ -77,7 +77,7 @@ class RwLockCoreStepTest : public SharedStateTest<State> {
 
   void KillEverywhere(StepKiller& killer,
                       absl::FunctionRef<void(const Killed&)> check) {
-    const absl::StatusOr<std::vector<int64_t>> points = killer.SomePoints(200);
+    const absl::StatusOr<std::vector<int64_t>> points = killer.SomePoints(300);
     ASSERT_THAT(points, IsOk());
     for (const int64_t at : *points) {
       SCOPED_TRACE(absl::StrCat("killed at instruction ", at));

@@ -113,12 +113,55 @@ TEST_F(RwLockCoreTest, AWriterThatGivesUpLetsReadersIn) {
   EXPECT_THAT(InAnother([&] { return TryToRead(); }), IsOk());
 }
 
-TEST_F(RwLockCoreTest, ReadersBeyondItsCellsAreRefused) {
+TEST_F(RwLockCoreTest, ReadersBeyondItsCellsWait) {
   for (int i = 0; i < kCells; ++i) ASSERT_THAT(Read(), IsOk());
-  EXPECT_THAT(Read(), StatusIs(absl::StatusCode::kResourceExhausted,
-                               HasSubstr("max_readers is 5")));
+  for (const int ms : {0, 60}) {
+    EXPECT_THAT(lock_.AcquireRead(absl::Milliseconds(ms)),
+                StatusIs(absl::StatusCode::kDeadlineExceeded,
+                         HasSubstr("max_readers is 5")));
+  }
+  Child reader = RunInChild([&] { return Read(); });
+  AwaitCondition([&] { return state().core.drain != 0; });
+  ASSERT_THAT(lock_.ReleaseRead(), IsOk());
+  EXPECT_THAT(reader.Wait(), ExitedWith(0));
+}
+
+TEST_F(RwLockCoreTest, AWriterComesAfterAReaderThatWaitsForACell) {
+  for (int i = 0; i < kCells; ++i) ASSERT_THAT(Read(), IsOk());
+  Child reader = RunInChild([&]() -> absl::Status {
+    MP_RETURN_IF_ERROR(Read());
+    const bool is_before = plain_count() == 0;
+    MP_RETURN_IF_ERROR(lock_.ReleaseRead());
+    return is_before ? absl::OkStatus() : absl::InternalError("a writer was");
+  });
+  AwaitCondition([&] { return state().core.drain != 0; });
+  Child writer = StartWriterThatWaits();
+  for (int i = 0; i < kCells; ++i) ASSERT_THAT(lock_.ReleaseRead(), IsOk());
+  EXPECT_THAT(reader.Wait(), ExitedWith(0));
+  EXPECT_THAT(writer.Wait(), ExitedWith(0));
+}
+
+TEST_F(RwLockCoreTest, AReaderThatDiesAsItWaitsForACellHasChangedNothing) {
+  for (int i = 0; i < kCells; ++i) ASSERT_THAT(Read(), IsOk());
+  Child reader = RunInChild([&] { return Read(); });
+  AwaitCondition([&] { return state().core.drain != 0; });
+  reader.Kill(SIGKILL);
+  reader.Wait();
   ASSERT_THAT(lock_.ReleaseRead(), IsOk());
   EXPECT_THAT(Read(), IsOk());
+  for (int i = 0; i < kCells; ++i) ASSERT_THAT(lock_.ReleaseRead(), IsOk());
+  EXPECT_THAT(Write(), IsOk());
+}
+
+// 0x0f0f0f0f * 17 is the largest number of 32 bits.
+TEST_F(RwLockCoreTest, AnyMemberFindsAllCells) {
+  constexpr MemberId kId = 0x0f0f0f0f;
+  constexpr uint32_t kIndex = kId % MembersTable::kMaxMembers;
+  table().next = kIndex;
+  table().entries[kIndex].generation_and_pid =
+      uint64_t{(kId >> MembersTable::kIndexBits) - 1} << 32;
+  ASSERT_EQ(members().Self().value(), kId);
+  for (int i = 0; i < kCells; ++i) ASSERT_THAT(TryToRead(), IsOk()) << i;
 }
 
 TEST_F(RwLockCoreTest, DeadReadersMakeRoomForReaders) {

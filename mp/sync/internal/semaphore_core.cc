@@ -1,6 +1,7 @@
 #include "mp/sync/internal/semaphore_core.h"
 
 #include <algorithm>
+#include <array>
 #include <climits>
 #include <string>
 
@@ -158,12 +159,15 @@ absl::Status SemaphoreCore::AddSpare() {
 // Frees the cells of the dead. Returns how many.
 int SemaphoreCore::GiveBackOfTheDead() {
   int count = 0;
-  uint32_t alive = members_.self();
+  // Those of whom the kernel has said that they live: it is asked once for each
+  // holder, not for each unit.
+  std::array<MemberId, 64> alive = {};
   for (UnitCell& cell : cells_) {
     uint32_t mark = cell.load();
-    if (!IsHolder(mark) || mark == alive) continue;
+    MemberId& known = alive[mark % alive.size()];
+    if (!IsHolder(mark) || mark == known) continue;
     if (!members_.IsGone(mark)) {
-      alive = mark;
+      known = mark;
     } else if (cell.compare_exchange_strong(mark, 0)) {
       ++count;
       WakeOne();

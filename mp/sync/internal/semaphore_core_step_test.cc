@@ -61,7 +61,7 @@ class SemaphoreCoreStepTest : public SharedStateTest<State> {
   void KillEverywhere(StepKiller& killer, absl::FunctionRef<void()> prepare,
                       absl::FunctionRef<void()> check) {
     prepare();
-    const absl::StatusOr<std::vector<int64_t>> points = killer.SomePoints(200);
+    const absl::StatusOr<std::vector<int64_t>> points = killer.SomePoints(300);
     check();
     ASSERT_THAT(points, IsOk());
     for (const int64_t at : *points) {

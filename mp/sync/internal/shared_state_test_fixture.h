@@ -55,6 +55,7 @@ class SharedStateTest : public ::testing::Test {
   // All zero at first. Children share it.
   State& state() { return shared_->state; }
   Members& members() { return *members_; }
+  MembersTable& table() { return shared_->table; }
 
   // For the test's own ends; children share it, and it is no lock.
   int64_t& plain_count() { return shared_->plain_count; }
