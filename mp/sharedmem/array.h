@@ -77,7 +77,7 @@ class Array : public Synchronized<RawArray<T>, L> {
   // Errors:
   //   kOutOfRange  there is no such element.
   //   and those of the lock's Acquire().
-  absl::StatusOr<T> Get(size_t index) {
+  absl::StatusOr<T> Get(size_t index) const {
     return this->Locked([&]() -> absl::StatusOr<T> {
       MP_ASSIGN_OR_RETURN(T* const element, this->get_obj().At(index));
       return *element;
@@ -93,7 +93,7 @@ class Array : public Synchronized<RawArray<T>, L> {
 
   // As RawArray's.
   absl::StatusOr<std::vector<T>> Slice(size_t begin, size_t end,
-                                       size_t step = 1) {
+                                       size_t step = 1) const {
     return this->Locked(
         [&] { return this->get_obj().Slice(begin, end, step); });
   }
@@ -103,17 +103,17 @@ class Array : public Synchronized<RawArray<T>, L> {
   }
 
   // All elements.
-  absl::StatusOr<std::vector<T>> ToVector() { return Slice(0, size()); }
+  absl::StatusOr<std::vector<T>> ToVector() const { return Slice(0, size()); }
 
   // Of characters: those up to the first NUL, and all of them.
   //
   // Source: CPython Array('c').value and raw.
-  absl::StatusOr<std::string> Text() requires(sizeof(T) == 1) {
+  absl::StatusOr<std::string> Text() const requires(sizeof(T) == 1) {
     MP_ASSIGN_OR_RETURN(std::string text, Raw());
     text.resize(std::min(text.find('\0'), text.size()));
     return text;
   }
-  absl::StatusOr<std::string> Raw() requires(sizeof(T) == 1) {
+  absl::StatusOr<std::string> Raw() const requires(sizeof(T) == 1) {
     return With([](absl::Span<const T> all) {
       return std::string(all.begin(), all.end());
     });
@@ -126,11 +126,18 @@ class Array : public Synchronized<RawArray<T>, L> {
       return std::invoke(std::forward<F>(f), this->get_obj().span());
     });
   }
+  template <typename F>
+  auto With(F&& f) const {
+    return this->Locked([&]() {
+      return std::invoke(std::forward<F>(f),
+                         absl::Span<const T>(this->get_obj().span()));
+    });
+  }
 
   // Makes another one with the same contents and a lock of its own.
   //
   // Source: CPython multiprocessing.sharedctypes.copy().
-  absl::StatusOr<Array> Copy() {
+  absl::StatusOr<Array> Copy() const {
     MP_ASSIGN_OR_RETURN(L lock, L::Create());
     return With([&](absl::Span<const T> all) {
       return FromWith(std::move(lock), all);

@@ -18,6 +18,7 @@
 #include "mp/process/decoder.h"
 #include "mp/process/encoder.h"
 #include "mp/process/travel.h"
+#include "mp/sharedmem/internal/shareable_type.h"
 #include "mp/sharedmem/internal/shared_bytes.h"
 
 namespace mp {
@@ -30,8 +31,9 @@ namespace mp {
 //   ...
 //   for (int square : squares.span()) Print(square);
 //
-// Shape:   a fixed number of Ts, trivially copyable; from 64 KiB on in a file
-//          of its own in memory.
+// Shape:   a fixed number of Ts, trivially copyable and without pointers or
+//          views. One that does not fit into a slot of an arena has a file of
+//          its own in memory.
 // Owns:    a handle: copies show the same array, which goes with the last of
 //          any process.
 // Threads: as an array of T; see Array.
@@ -40,10 +42,10 @@ namespace mp {
 template <typename T>
 class RawArray {
  public:
-  static_assert(std::is_trivially_copyable_v<T> && !std::is_pointer_v<T>,
-                "mp: elements are shared byte by byte, and pointers mean "
-                "nothing to another process");
-  static_assert(alignof(T) <= 64, "mp: shared memory is aligned to 64 bytes");
+  static_assert(internal::CheckShareable<T>());
+  static_assert(std::is_trivially_copyable_v<T>,
+                "mp: elements are shared byte by byte, so they have to be "
+                "trivially copyable");
 
   // An empty handle: size() is 0.
   RawArray() = default;

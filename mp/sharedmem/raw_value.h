@@ -12,6 +12,7 @@
 #include "mp/process/decoder.h"
 #include "mp/process/encoder.h"
 #include "mp/process/travel.h"
+#include "mp/sharedmem/internal/shareable_type.h"
 #include "mp/sharedmem/internal/shared_bytes.h"
 
 namespace mp {
@@ -35,11 +36,7 @@ namespace mp {
 template <typename T>
 class RawValue {
  public:
-  static_assert(std::is_trivially_destructible_v<T> && !std::is_pointer_v<T> &&
-                    !std::is_reference_v<T>,
-                "mp: other processes cannot follow pointers, and nobody "
-                "destroys the last of all copies");
-  static_assert(alignof(T) <= 64, "mp: shared memory is aligned to 64 bytes");
+  static_assert(internal::CheckShareable<T>());
 
   // An empty handle.
   RawValue() = default;

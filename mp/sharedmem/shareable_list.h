@@ -24,7 +24,10 @@ namespace mp {
 //       {1, 2.5, true, "abc"}, {.name = "settings"}));
 //   MP_RETURN_IF_ERROR(list.Set(3, "xyz"));
 //   MP_ASSIGN_OR_RETURN(mp::ShareableItem item, list.At(-1));
-//   // In Python: ShareableList(name="settings", track=False)[3] == "xyz"
+//   // In Python: ShareableList(name="settings")[3] == "xyz"
+//
+// CPython's ShareableList cannot be told not to track its block: one that has
+// ended removes the name, unless it has called resource_tracker.unregister().
 //
 // The place of a str or bytes is a multiple of 8 bytes, and at least one more
 // than its first value has: longer values do not fit. Any item takes any other
@@ -48,9 +51,9 @@ class ShareableList {
   using OpenOptions = OpenSharedMemoryOptions;
 
   // Errors:
-  //   kInvalidArgument  an item is no UTF-8, or longer than 9,999,991 bytes;
-  //   its
-  //                     NULs at the end do not fit into the format's 8 bytes.
+  //   kInvalidArgument  an item is no UTF-8, or longer than 9,999,991 bytes, or
+  //                     its NULs at the end are too many for the format's 8
+  //                     bytes to tell.
   //   those of SharedMemory::Create()
   static absl::StatusOr<ShareableList> Create(
       absl::Span<const ShareableItem> items, const Options& options = {});
@@ -58,7 +61,9 @@ class ShareableList {
   // A second handle, by the block's name or by the block itself.
   //
   // Errors:
-  //   kDataLoss  the block holds no list.
+  //   kDataLoss            the block holds no list. Zeros are none, but for 16
+  //                        bytes of them, the empty one.
+  //   kFailedPrecondition  FromBlock(): the handle is closed.
   //   those of SharedMemory::Open()
   static absl::StatusOr<ShareableList> Open(absl::string_view name,
                                             const OpenOptions& options = {});

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,10 +24,10 @@
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
 #include "mp/base/io.h"
-#include "mp/base/open_file.h"
 #include "mp/base/status_macros.h"
 #include "mp/process/serializer.h"
 #include "mp/sharedmem/internal/block_name.h"
+#include "mp/sharedmem/internal/block_registry.h"
 #include "mp/sharedmem/internal/file_id.h"
 #include "mp/sharedmem/internal/fill_file.h"
 #include "mp/sharedmem/internal/mapping.h"
@@ -35,11 +36,12 @@
 
 namespace mp {
 
+using internal::BlockRegistry;
 using internal::FileId;
 using internal::Mapping;
 using internal::NamedBlock;
-using internal::NamedBlockInfo;
 using internal::NewBlock;
+using internal::RegisteredBlock;
 
 namespace {
 
@@ -53,6 +55,14 @@ struct Traits {
   bool read_only = false;
 };
 
+// What the name of a block without one is.
+const std::string& Nothing() {
+  static const std::string& nothing = *new std::string();
+  return nothing;
+}
+// Before main(), so that no forked child finds it half made.
+[[maybe_unused]] const bool made_early = (Nothing(), true);
+
 absl::StatusOr<struct stat> StatOf(const Fd& fd) {
   struct stat info;
   if (fstat(fd.get(), &info) == 0) return info;
@@ -64,12 +74,8 @@ absl::StatusOr<Fd> CreateAnonymous(const NewBlock& what, bool resizable) {
   Fd fd(memfd_create("mp.SharedMemory", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd.is_open()) return ErrnoStatus(errno, "SharedMemory: memfd_create");
   fd = Fd::AboveStdio(std::move(fd));
-  MP_RETURN_IF_ERROR(internal::CheckFileMayGrow(fd.get(), 0, what.size_bytes));
-  if (ftruncate(fd.get(), what.size_bytes) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("SharedMemory: ftruncate to ",
-                                           what.size_bytes, " bytes"));
-  }
-  MP_RETURN_IF_ERROR(WriteAll(fd.get(), what.contents));
+  MP_RETURN_IF_ERROR(internal::CheckFileLimit(what.size_bytes));
+  MP_RETURN_IF_ERROR(internal::FillNewBlock(fd, what));
   const int seals = resizable ? F_SEAL_SHRINK : F_SEAL_SHRINK | F_SEAL_GROW;
   if (fcntl(fd.get(), F_ADD_SEALS, seals) != 0) {
     return ErrnoStatus(errno, "SharedMemory: fcntl(F_ADD_SEALS)");
@@ -77,24 +83,14 @@ absl::StatusOr<Fd> CreateAnonymous(const NewBlock& what, bool resizable) {
   return fd;
 }
 
-absl::StatusOr<NamedBlock> CreateNamed(const NewBlock& what,
-                                       const std::string& given_name) {
-  internal::RemoveOrphanedBlocks();
-  if (given_name.empty()) {
-    return internal::CreateBlockUnderNewName(internal::NewBlockName, what);
-  }
-  MP_ASSIGN_OR_RETURN(const std::string name,
-                      internal::CheckedBlockName(given_name));
-  return internal::CreateNamedBlock(name, what);
-}
-
-absl::StatusOr<NamedBlock> CreateBlock(const NewBlock& what,
-                                       const SharedMemoryOptions& options) {
-  if (options.named || !options.name.empty()) {
-    return CreateNamed(what, options.name);
-  }
-  MP_ASSIGN_OR_RETURN(Fd fd, CreateAnonymous(what, options.resizable));
-  return NamedBlock{std::move(fd), ""};
+// Makes a file larger, and never smaller, also if others do so at once: by its
+// new last page, which is a step of the kernel's.
+absl::Status GrowFile(const Fd& fd, int64_t size_bytes) {
+  const int done =
+      RetryOnEintr([&] { return fallocate(fd.get(), 0, size_bytes - 1, 1); });
+  if (done == 0) return absl::OkStatus();
+  return ErrnoStatus(
+      errno, absl::StrCat("SharedMemory::Resize to ", size_bytes, " bytes"));
 }
 
 // Whether a descriptor that came from elsewhere is memory that stays.
@@ -111,13 +107,15 @@ absl::Status CheckAnonymous(const Fd& fd) {
                    info.st_uid, " could cut it short under our hands"));
 }
 
-absl::StatusOr<Fd> ReadAnonymous(Decoder& decoder) {
-  MP_ASSIGN_OR_RETURN(Fd fd, decoder.ReadHandle());
-  MP_RETURN_IF_ERROR(CheckAnonymous(fd));
-  return fd;
+absl::StatusOr<NamedBlock> ReadAnonymous(Decoder& decoder) {
+  NamedBlock block;
+  MP_ASSIGN_OR_RETURN(block.fd, decoder.ReadHandle());
+  MP_RETURN_IF_ERROR(CheckAnonymous(block.fd));
+  MP_ASSIGN_OR_RETURN(block.info, StatOf(block.fd));
+  return block;
 }
 
-absl::StatusOr<Fd> ReadNamed(Decoder& decoder, const Traits& traits) {
+absl::StatusOr<NamedBlock> ReadNamed(Decoder& decoder, const Traits& traits) {
   FileId id;
   MP_ASSIGN_OR_RETURN(id.device, decoder.Read<uint64_t>());
   MP_ASSIGN_OR_RETURN(id.inode, decoder.Read<uint64_t>());
@@ -125,8 +123,7 @@ absl::StatusOr<Fd> ReadNamed(Decoder& decoder, const Traits& traits) {
   if (!name.ok()) return absl::DataLossError(name.status().message());
   MP_ASSIGN_OR_RETURN(NamedBlock block,
                       internal::OpenNamedBlock(*name, traits.read_only));
-  MP_ASSIGN_OR_RETURN(const struct stat info, StatOf(block.fd));
-  if (FileId::Of(info) == id) return std::move(block.fd);
+  if (FileId::Of(block.info) == id) return block;
   return absl::NotFoundError(
       absl::StrCat("SharedMemory: the block that was \"", *name,
                    "\" has been unlinked, and another one has its name"));
@@ -135,40 +132,43 @@ absl::StatusOr<Fd> ReadNamed(Decoder& decoder, const Traits& traits) {
 }  // namespace
 
 struct SharedMemory::State {
-  State(Fd fd, const struct stat& info, Traits traits, Mapping mapping)
+  State(Fd fd, FileId id, Traits traits, Mapping mapping)
       : fd(std::move(fd)),
-        file(this->fd.get()),
-        id(FileId::Of(info)),
+        id(id),
         traits(std::move(traits)),
         mapping(std::move(mapping)) {}
   ~State() {
     // Unless the program has closed it, and opened another.
-    if (!file.IsOn(fd.get())) static_cast<void>(fd.Release());
+    if (!HasFd()) static_cast<void>(fd.Release());
   }
 
-  // Maps what `fd` is open on.
-  static absl::StatusOr<std::shared_ptr<const State>> Map(Fd fd,
+  // Maps `size_bytes` of what `fd` is open on.
+  static absl::StatusOr<std::shared_ptr<const State>> Map(Fd fd, FileId id,
+                                                          int64_t size_bytes,
                                                           Traits traits) {
-    MP_ASSIGN_OR_RETURN(const struct stat info, StatOf(fd));
-    if (info.st_size <= 0) {
+    if (size_bytes <= 0) {
       return absl::InvalidArgumentError("SharedMemory: an empty file");
     }
-    MP_ASSIGN_OR_RETURN(Mapping mapping, Mapping::Create(fd.get(), info.st_size,
+    MP_ASSIGN_OR_RETURN(Mapping mapping, Mapping::Create(fd.get(), size_bytes,
                                                          traits.read_only));
-    return std::make_shared<const State>(std::move(fd), info, std::move(traits),
+    return std::make_shared<const State>(std::move(fd), id, std::move(traits),
                                          std::move(mapping));
   }
 
-  // Maps it again, as it is now.
+  // Maps it again.
   absl::StatusOr<std::shared_ptr<const State>> MapAgain(
-      Traits new_traits) const {
-    MP_RETURN_IF_ERROR(CheckFd());
+      int64_t size_bytes, Traits new_traits) const {
     MP_ASSIGN_OR_RETURN(Fd second, fd.Dup());
-    return Map(std::move(second), std::move(new_traits));
+    return Map(std::move(second), id, size_bytes, std::move(new_traits));
+  }
+
+  bool HasFd() const {
+    struct stat info;
+    return fstat(fd.get(), &info) == 0 && FileId::Of(info) == id;
   }
 
   absl::Status CheckFd() const {
-    if (file.IsOn(fd.get())) return absl::OkStatus();
+    if (HasFd()) return absl::OkStatus();
     return absl::FailedPreconditionError(
         "SharedMemory: the block's descriptor has been closed, by a program "
         "that closes what it does not know");
@@ -181,7 +181,6 @@ struct SharedMemory::State {
   }
 
   Fd fd;
-  const OpenFile file;
   const FileId id;
   const Traits traits;
   const Mapping mapping;
@@ -199,53 +198,65 @@ absl::StatusOr<SharedMemory> SharedMemory::From(absl::string_view bytes,
   return CreateWith(bytes.size(), bytes, options);
 }
 
+// A named one gets its name when all else has been done, so that there is
+// nothing to undo.
 absl::StatusOr<SharedMemory> SharedMemory::CreateWith(
     int64_t size_bytes, absl::string_view contents, const Options& options) {
   if (size_bytes <= 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "SharedMemory::Create: a block has at least 1 byte, not ", size_bytes));
   }
-  MP_ASSIGN_OR_RETURN(
-      NamedBlock block,
-      CreateBlock({size_bytes, options.track, contents}, options));
-  Traits traits = {.name = block.name, .resizable = options.resizable};
-  auto state = State::Map(std::move(block.fd), std::move(traits));
-  if (!state.ok()) {
-    if (!block.name.empty()) Unlink(block.name).IgnoreError();
-    return state.status();
+  const bool named = options.named || !options.name.empty();
+  Traits traits;
+  traits.resizable = options.resizable;
+  if (!options.name.empty()) {
+    MP_ASSIGN_OR_RETURN(traits.name, internal::CheckedBlockName(options.name));
   }
-  SharedMemory memory(*std::move(state));
-  if (!options.reserve) return memory;
-  const absl::Status reserved = memory.Reserve();
-  if (reserved.ok()) return memory;
-  if (!block.name.empty()) memory.Unlink().IgnoreError();
-  return reserved;
+  const NewBlock what = {size_bytes, contents, options.reserve};
+  MP_ASSIGN_OR_RETURN(Fd fd, named ? internal::CreateNamelessBlock(what)
+                                   : CreateAnonymous(what, options.resizable));
+  MP_ASSIGN_OR_RETURN(const struct stat info, StatOf(fd));
+  MP_ASSIGN_OR_RETURN(Mapping mapping,
+                      Mapping::Create(fd.get(), size_bytes, false));
+  if (named) {
+    const bool is_given = !traits.name.empty();
+    MP_ASSIGN_OR_RETURN(
+        traits.name,
+        internal::NameBlock(fd, FileId::Of(info), options.track, is_given, [&] {
+          return is_given ? traits.name : internal::NewBlockName();
+        }));
+  }
+  return SharedMemory(std::make_shared<const State>(
+      std::move(fd), FileId::Of(info), std::move(traits), std::move(mapping)));
 }
 
 absl::StatusOr<SharedMemory> SharedMemory::Open(absl::string_view name,
                                                 const OpenOptions& options) {
-  MP_ASSIGN_OR_RETURN(const std::string bare, internal::CheckedBlockName(name));
-  internal::RemoveOrphanedBlocks();
+  MP_ASSIGN_OR_RETURN(std::string bare, internal::CheckedBlockName(name));
   MP_ASSIGN_OR_RETURN(NamedBlock block,
                       internal::OpenNamedBlock(bare, options.read_only));
-  if (options.track) MP_RETURN_IF_ERROR(internal::OwnNamedBlock(block));
-  Traits traits = {.name = bare, .read_only = options.read_only};
+  Traits traits = {.name = std::move(bare), .read_only = options.read_only};
   MP_ASSIGN_OR_RETURN(auto state,
-                      State::Map(std::move(block.fd), std::move(traits)));
+                      State::Map(std::move(block.fd), FileId::Of(block.info),
+                                 block.info.st_size, std::move(traits)));
+  // Last, as an owner without a handle would be none that anybody wants.
+  if (options.track) {
+    MP_RETURN_IF_ERROR(BlockRegistry::Get().Own(state->id, state->traits.name));
+  }
   return SharedMemory(std::move(state));
 }
 
 absl::Status SharedMemory::Unlink(absl::string_view name) {
   MP_ASSIGN_OR_RETURN(const std::string bare, internal::CheckedBlockName(name));
-  return internal::UnlinkNamedBlock(bare);
+  return BlockRegistry::Get().RemoveName(bare, std::nullopt);
 }
 
 absl::StatusOr<std::vector<SharedMemoryInfo>> SharedMemory::List() {
-  MP_ASSIGN_OR_RETURN(const std::vector<NamedBlockInfo> blocks,
-                      internal::ListOwnedBlocks());
+  MP_ASSIGN_OR_RETURN(const std::vector<RegisteredBlock> blocks,
+                      BlockRegistry::Get().List());
   std::vector<SharedMemoryInfo> result;
   result.reserve(blocks.size());
-  for (const NamedBlockInfo& block : blocks) {
+  for (const RegisteredBlock& block : blocks) {
     result.push_back({block.name, block.size_bytes});
   }
   return result;
@@ -266,8 +277,7 @@ bool SharedMemory::read_only() const {
 }
 
 const std::string& SharedMemory::name() const {
-  static const std::string& nothing = *new std::string();
-  return closed() ? nothing : state_->traits.name;
+  return closed() ? Nothing() : state_->traits.name;
 }
 
 absl::Status SharedMemory::CheckOpen(absl::string_view operation) const {
@@ -278,7 +288,7 @@ absl::Status SharedMemory::CheckOpen(absl::string_view operation) const {
 
 absl::Status SharedMemory::CheckNamed(absl::string_view operation) const {
   MP_RETURN_IF_ERROR(CheckOpen(operation));
-  if (!name().empty()) return state_->CheckFd();
+  if (!name().empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("SharedMemory::", operation, ": the block has no name"));
 }
@@ -293,7 +303,7 @@ absl::Status SharedMemory::CheckWritable(absl::string_view operation) const {
 absl::Status SharedMemory::WriteOrCopy(absl::string_view bytes,
                                        size_t offset) const {
   char* const memory = state_->mapping.begin();
-  if (state_->file.IsOn(state_->fd.get())) {
+  if (state_->HasFd()) {
     return internal::FillFile(state_->fd.get(), memory, offset, bytes);
   }
   std::memcpy(memory + offset, bytes.data(), bytes.size());
@@ -340,13 +350,13 @@ absl::Status SharedMemory::Resize(int64_t size_bytes) {
         absl::StrCat("SharedMemory::Resize: ", size_bytes, " bytes are below ",
                      info.st_size, ", and a block does not shrink"));
   }
-  const int fd = state_->fd.get();
-  MP_RETURN_IF_ERROR(internal::CheckFileMayGrow(fd, info.st_size, size_bytes));
-  if (ftruncate(fd, size_bytes) != 0) {
-    return ErrnoStatus(
-        errno, absl::StrCat("SharedMemory::Resize to ", size_bytes, " bytes"));
-  }
-  return Refresh();
+  MP_RETURN_IF_ERROR(
+      internal::CheckFileMayGrow(state_->fd.get(), info.st_size, size_bytes));
+  // Mapped before it grows, so that an error leaves the block as it was.
+  MP_ASSIGN_OR_RETURN(auto state, state_->MapAgain(size_bytes, state_->traits));
+  MP_RETURN_IF_ERROR(GrowFile(state->fd, size_bytes));
+  state_ = std::move(state);
+  return absl::OkStatus();
 }
 
 absl::Status SharedMemory::Refresh() {
@@ -354,7 +364,7 @@ absl::Status SharedMemory::Refresh() {
   MP_RETURN_IF_ERROR(state_->CheckFd());
   MP_ASSIGN_OR_RETURN(const struct stat info, StatOf(state_->fd));
   if (static_cast<size_t>(info.st_size) == size()) return absl::OkStatus();
-  MP_ASSIGN_OR_RETURN(state_, state_->MapAgain(state_->traits));
+  MP_ASSIGN_OR_RETURN(state_, state_->MapAgain(info.st_size, state_->traits));
   return absl::OkStatus();
 }
 
@@ -368,25 +378,23 @@ absl::StatusOr<SharedMemory> SharedMemory::ReadOnly() const {
   }
   Traits traits = state_->traits;
   traits.read_only = true;
-  MP_ASSIGN_OR_RETURN(auto state, state_->MapAgain(std::move(traits)));
+  MP_ASSIGN_OR_RETURN(auto state, state_->MapAgain(size(), std::move(traits)));
   return SharedMemory(std::move(state));
 }
 
 absl::Status SharedMemory::Unlink() const {
   MP_RETURN_IF_ERROR(CheckNamed("Unlink"));
-  return internal::UnlinkNamedBlock(name(), state_->id);
+  return BlockRegistry::Get().RemoveName(name(), state_->id);
 }
 
 absl::Status SharedMemory::TakeOwnership() const {
   MP_RETURN_IF_ERROR(CheckNamed("TakeOwnership"));
-  MP_ASSIGN_OR_RETURN(Fd fd, state_->fd.Dup());
-  return internal::OwnNamedBlock({std::move(fd), name()});
+  return BlockRegistry::Get().Own(state_->id, name());
 }
 
 absl::Status SharedMemory::GiveUpOwnership() const {
   MP_RETURN_IF_ERROR(CheckNamed("GiveUpOwnership"));
-  MP_ASSIGN_OR_RETURN(Fd fd, state_->fd.Dup());
-  return internal::DisownNamedBlock({std::move(fd), name()});
+  return BlockRegistry::Get().Disown(state_->id, name());
 }
 
 void SharedMemory::Close() { state_ = nullptr; }
@@ -422,10 +430,13 @@ absl::StatusOr<SharedMemory> Serializer<SharedMemory>::Decode(
   MP_ASSIGN_OR_RETURN(traits.read_only, decoder.Read<bool>());
   MP_ASSIGN_OR_RETURN(traits.resizable, decoder.Read<bool>());
   MP_ASSIGN_OR_RETURN(traits.name, decoder.Read<std::string>());
-  MP_ASSIGN_OR_RETURN(Fd fd, traits.name.empty() ? ReadAnonymous(decoder)
-                                                 : ReadNamed(decoder, traits));
+  MP_ASSIGN_OR_RETURN(NamedBlock block, traits.name.empty()
+                                            ? ReadAnonymous(decoder)
+                                            : ReadNamed(decoder, traits));
   MP_ASSIGN_OR_RETURN(
-      auto state, SharedMemory::State::Map(std::move(fd), std::move(traits)));
+      auto state,
+      SharedMemory::State::Map(std::move(block.fd), FileId::Of(block.info),
+                               block.info.st_size, std::move(traits)));
   return SharedMemory(std::move(state));
 }
 

@@ -94,6 +94,10 @@ class SharedMemory {
   //   kResourceExhausted  no descriptors, no address space, or not so much in
   //                       /dev/shm, for files (ulimit -f) or, with `reserve`,
   //                       in the machine.
+  //   kPermissionDenied, kDataLoss  with `track`: what has the name of this
+  //                       user's registry of names is another user's, or none.
+  //   kUnavailable        with `track`: a process that is stopped has been about
+  //                       to remove the registry for a second.
   static absl::StatusOr<SharedMemory> Create(int64_t size_bytes,
                                              const Options& options = {});
 
@@ -109,15 +113,25 @@ class SharedMemory {
   //   kInvalidArgument   this cannot be a name, or it is an empty file's.
   //   kNotFound          there is no such block.
   //   kPermissionDenied  it is another user's.
+  //   kResourceExhausted no descriptors, no address space; with `track`, no
+  //                      room in the registry of names.
+  //   and with `track`, those of TakeOwnership(). After an error this process
+  //   owns no more than before.
   static absl::StatusOr<SharedMemory> Open(absl::string_view name,
                                            const OpenOptions& options = {});
 
   // Removes a name; the memory stays with those that have it.
   //
-  // Errors: kInvalidArgument, kNotFound, as Open().
+  // Errors:
+  //   kInvalidArgument, kNotFound  as Open().
+  //   kPermissionDenied  it is another user's.
+  //   kUnavailable       a process that is stopped has been about to take the
+  //                      name away for a second.
   static absl::Status Unlink(absl::string_view name);
 
   // Returns the named blocks of this user that have owners, by their names.
+  //
+  // Errors: kPermissionDenied, kDataLoss  as Create(), with `track`.
   static absl::StatusOr<std::vector<SharedMemoryInfo>> List();
 
   // A closed handle.
@@ -163,12 +177,22 @@ class SharedMemory {
   // Errors:
   //   kFailedPrecondition  the block is not resizable, the handle is closed or
   //                        read-only.
-  //   kInvalidArgument     the size is below that of now: others would be
-  //                        killed by SIGBUS where it had been.
+  //   kInvalidArgument     the size is below that of now, which another may have
+  //                        made larger: others would be killed by SIGBUS where
+  //                        it had been.
+  //   kPermissionDenied    somebody has called ReadOnly() on the anonymous
+  //                        block, which cannot be mapped to write since.
   //   kResourceExhausted   as in Create().
+  // After an error all is as before.
   absl::Status Resize(int64_t size_bytes);
 
   // Shows what others have added by Resize().
+  //
+  // Errors:
+  //   kFailedPrecondition  the handle is closed.
+  //   kPermissionDenied    as in Resize(), for a handle that can write.
+  //   kResourceExhausted   no descriptor, no address space.
+  //   kInvalidArgument     somebody has made a named block an empty file.
   absl::Status Refresh();
 
   // Returns a handle of the same block that cannot be written, wherever it
@@ -188,13 +212,18 @@ class SharedMemory {
   // Errors:
   //   kNotFound            it has none any more.
   //   kFailedPrecondition  it has never had one, or the handle is closed.
+  //   kUnavailable         as the other Unlink().
   absl::Status Unlink() const;
 
   // Makes this process an owner of a named block, or one no more. The name goes
   // with the last owner; a block whose last owner has given it up stays until
   // Unlink(). So a server can take over the blocks that its clients have made.
   //
-  // Errors: those of Unlink().
+  // Errors:
+  //   kNotFound, kFailedPrecondition, kUnavailable  as Unlink().
+  //   kResourceExhausted  TakeOwnership(): no room in /dev/shm, no descriptor, or
+  //                       more owners and names than the registry has room for.
+  //   kPermissionDenied, kDataLoss  TakeOwnership(): as Create().
   absl::Status TakeOwnership() const;
   absl::Status GiveUpOwnership() const;
 

@@ -1,8 +1,8 @@
 // Blocks where there is not enough of something: a status, never a signal.
 
 #include <fcntl.h>
-#include <sched.h>
-#include <sys/mount.h>
+#include <signal.h>
+#include <sys/inotify.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -12,71 +12,45 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mp/base/fd.h"
 #include "mp/base/status_macros.h"
+#include "mp/sharedmem/internal/own_shm.h"
 #include "mp/sharedmem/shared_memory.h"
 #include "mp/testing/child.h"
+#include "mp/testing/signal_storm.h"
 #include "mp/testing/status_matchers.h"
 
 namespace mp {
 namespace {
 
 using ::mp::testing::Child;
-using ::mp::testing::ExitedWith;
-using ::mp::testing::ExitStatus;
 using ::mp::testing::IsOk;
 using ::mp::testing::RunInChild;
+using ::mp::testing::SignalStorm;
 using ::mp::testing::StatusIs;
 using ::testing::HasSubstr;
 
 constexpr int64_t kMebibyte = int64_t{1} << 20;
 constexpr auto kExhausted = absl::StatusCode::kResourceExhausted;
-// What a child exits with if this machine does not let it do the test.
-constexpr int kNotHere = 77;
 
 void SetLimit(decltype(RLIMIT_AS) which, rlim_t value) {
   const rlimit limit = {value, value};
-  if (setrlimit(which, &limit) != 0) _exit(kNotHere);
+  if (setrlimit(which, &limit) != 0) _exit(internal::kNotHere);
 }
 
-bool WriteFile(const char* path, const std::string& text) {
-  std::ofstream file(path);
-  file << text << std::flush;
-  return file.good();
+// Lets this process map half a GiB more.
+void LimitTheAddressSpace() {
+  int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  SetLimit(RLIMIT_AS, pages * sysconf(_SC_PAGESIZE) + 512 * kMebibyte);
 }
-
-// Has this process see a /dev/shm of 1 MiB, or end.
-void MountSmallShm() {
-  const uid_t uid = getuid();
-  const gid_t gid = getgid();
-  if (unshare(CLONE_NEWNS) != 0) {
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) _exit(kNotHere);
-    WriteFile("/proc/self/setgroups", "deny");
-    if (!WriteFile("/proc/self/uid_map", absl::StrCat(uid, " ", uid, " 1")) ||
-        !WriteFile("/proc/self/gid_map", absl::StrCat(gid, " ", gid, " 1"))) {
-      _exit(kNotHere);
-    }
-  }
-  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-      mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=1m") != 0) {
-    _exit(kNotHere);
-  }
-}
-
-// Passes if a child does, and is skipped if that cannot be done here.
-#define EXPECT_CHILD_PASSES(child, what)                                      \
-  do {                                                                        \
-    const ExitStatus status = (child).Wait();                                 \
-    if (status == ExitStatus{kNotHere}) GTEST_SKIP() << "not allowed: " what; \
-    EXPECT_THAT(status, ExitedWith(0));                                       \
-  } while (false)
 
 TEST(SharedMemoryLimitsTest, MoreThanASmallShmHoldsIsRefused) {
   Child child = RunInChild([]() -> absl::Status {
-    MountSmallShm();
+    internal::MountOwnShm();
     EXPECT_THAT(SharedMemory::Create(2 * kMebibyte, {.named = true}),
                 StatusIs(kExhausted, HasSubstr("/dev/shm")));
     EXPECT_THAT(
@@ -109,9 +83,53 @@ TEST(SharedMemoryLimitsTest, MoreThanASmallShmHoldsIsRefused) {
   EXPECT_CHILD_PASSES(child, "a mount namespace");
 }
 
+// Whether a name has been made or moved since inotify_add_watch().
+bool HasSeenAName(const Fd& watch) {
+  char events[4096];
+  return read(watch.get(), events, sizeof(events)) > 0;
+}
+
+TEST(SharedMemoryLimitsTest, BlockHasNoNameBeforeItsMemory) {
+  Child child = RunInChild([]() -> absl::Status {
+    internal::MountOwnShm();
+    MP_RETURN_IF_ERROR(SharedMemory::Create(1, {.name = "first"}).status());
+    const auto large =
+        SharedMemory::Create(700 << 10, {.named = true, .reserve = true});
+    MP_RETURN_IF_ERROR(large.status());
+    const Fd watch(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    if (inotify_add_watch(watch.get(), "/dev/shm", IN_CREATE | IN_MOVED_TO) <
+        0) {
+      _exit(internal::kNotHere);
+    }
+    EXPECT_THAT(SharedMemory::Create(300 << 10, {.named = true}), IsOk());
+    EXPECT_TRUE(HasSeenAName(watch));
+    EXPECT_THAT(
+        SharedMemory::Create(400 << 10, {.named = true, .reserve = true}),
+        StatusIs(kExhausted));
+    EXPECT_FALSE(HasSeenAName(watch));
+    return absl::OkStatus();
+  });
+  EXPECT_CHILD_PASSES(child, "a mount namespace");
+}
+
+TEST(SharedMemoryLimitsTest, MemoryGoesWithItsNameThoughItsOwnerLives) {
+  Child child = RunInChild([]() -> absl::Status {
+    internal::MountOwnShm();
+    for (int i = 0; i < 3; ++i) {
+      auto block =
+          SharedMemory::Create(700 << 10, {.name = "large", .reserve = true});
+      MP_RETURN_IF_ERROR(block.status());
+      block->Close();
+      EXPECT_EQ(unlink("/dev/shm/large"), 0);
+    }
+    return absl::OkStatus();
+  });
+  EXPECT_CHILD_PASSES(child, "a mount namespace");
+}
+
 TEST(SharedMemoryLimitsTest, AnonymousBlocksNeedNoShm) {
   Child child = RunInChild([]() -> absl::Status {
-    MountSmallShm();
+    internal::MountOwnShm();
     const auto block = SharedMemory::Create(8 * kMebibyte, {.reserve = true});
     MP_RETURN_IF_ERROR(block.status());
     return block->Fill('x');
@@ -140,9 +158,7 @@ TEST(SharedMemoryLimitsTest, LimitOfFilesIsAStatus) {
 
 TEST(SharedMemoryLimitsTest, LimitOfTheAddressSpaceIsAStatus) {
   Child child = RunInChild([]() -> absl::Status {
-    int64_t pages = 0;
-    std::ifstream("/proc/self/statm") >> pages;
-    SetLimit(RLIMIT_AS, pages * sysconf(_SC_PAGESIZE) + 512 * kMebibyte);
+    LimitTheAddressSpace();
     for (const bool named : {false, true}) {
       EXPECT_THAT(SharedMemory::Create(1024 * kMebibyte, {.named = named}),
                   StatusIs(kExhausted, HasSubstr("ulimit -v")));
@@ -151,6 +167,51 @@ TEST(SharedMemoryLimitsTest, LimitOfTheAddressSpaceIsAStatus) {
     return absl::OkStatus();
   });
   EXPECT_CHILD_PASSES(child, "setrlimit");
+}
+
+TEST(SharedMemoryLimitsTest, FailedResizeChangesNothing) {
+  Child child = RunInChild([]() -> absl::Status {
+    LimitTheAddressSpace();
+    for (const bool named : {false, true}) {
+      auto block =
+          SharedMemory::Create(kMebibyte, {.named = named, .resizable = true});
+      MP_RETURN_IF_ERROR(block.status());
+      EXPECT_THAT(block->Resize(1024 * kMebibyte),
+                  StatusIs(kExhausted, HasSubstr("ulimit -v")));
+      EXPECT_EQ(block->size(), kMebibyte);
+      EXPECT_THAT(block->Refresh(), IsOk());
+      EXPECT_EQ(block->size(), kMebibyte);
+      EXPECT_THAT(block->Resize(2 * kMebibyte), IsOk());
+    }
+    return absl::OkStatus();
+  });
+  EXPECT_CHILD_PASSES(child, "setrlimit");
+}
+
+TEST(SharedMemoryLimitsTest, FailedOpenOwnsNothing) {
+  const auto block =
+      SharedMemory::Create(1024 * kMebibyte, {.named = true, .track = false});
+  ASSERT_THAT(block, IsOk());
+  for (const int signal : {0, SIGKILL}) {
+    Child child = RunInChild([&]() -> absl::Status {
+      LimitTheAddressSpace();
+      EXPECT_THAT(SharedMemory::Open(block->name(), {.track = true}),
+                  StatusIs(kExhausted));
+      if (signal == SIGKILL) raise(signal);
+      return absl::OkStatus();
+    });
+    child.Wait();
+    EXPECT_THAT(SharedMemory::List(), IsOk());
+    EXPECT_THAT(SharedMemory::Open(block->name()), IsOk());
+  }
+  EXPECT_THAT(block->Unlink(), IsOk());
+}
+
+TEST(SharedMemoryLimitsTest, ReserveGetsDoneThoughSignalsComeFaster) {
+  const auto block = SharedMemory::Create(128 * kMebibyte);
+  ASSERT_THAT(block, IsOk());
+  const SignalStorm storm(absl::Microseconds(500));
+  EXPECT_THAT(block->Reserve(), IsOk());
 }
 
 TEST(SharedMemoryLimitsTest, LackOfDescriptorsIsAStatus) {
@@ -164,7 +225,8 @@ TEST(SharedMemoryLimitsTest, LackOfDescriptorsIsAStatus) {
     EXPECT_THAT(SharedMemory::Create(100, {.named = true}),
                 StatusIs(kExhausted));
     EXPECT_THAT(SharedMemory::Open(named->name()), StatusIs(kExhausted));
-    EXPECT_THAT(SharedMemory::List(), StatusIs(kExhausted));
+    EXPECT_THAT(SharedMemory::List(), IsOk());
+    EXPECT_THAT(named->Unlink(), IsOk());
     EXPECT_THAT(anonymous->ReadOnly(), StatusIs(kExhausted));
     EXPECT_THAT(anonymous->CopyFrom("still works"), IsOk());
     return absl::OkStatus();

@@ -20,6 +20,7 @@
 #include "mp/base/status_macros.h"
 #include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
+#include "mp/sharedmem/internal/file_id.h"
 #include "mp/sharedmem/internal/named_block.h"
 #include "mp/sharedmem/shared_memory.h"
 #include "mp/testing/child.h"
@@ -34,6 +35,7 @@ using ::mp::internal::StartMethodTest;
 using ::mp::testing::Child;
 using ::mp::testing::ExitedWith;
 using ::mp::testing::IsOk;
+using ::mp::testing::IsOkAndHolds;
 using ::mp::testing::Marker;
 using ::mp::testing::RunInChild;
 using ::mp::testing::StatusIs;
@@ -112,16 +114,18 @@ TEST(SharedMemoryNamesTest, NewNameThatIsTakenIsTriedAgain) {
   const SharedMemory taken = MakeNamed(TestName("taken"));
   std::vector<std::string> names = {TestName("free"), taken.name(),
                                     taken.name()};
-  const auto block = internal::CreateBlockUnderNewName(
-      [&] {
-        std::string name = names.back();
-        names.pop_back();
-        return name;
-      },
-      {.size_bytes = 10});
-  ASSERT_THAT(block, IsOk());
-  EXPECT_EQ(block->name, TestName("free"));
-  EXPECT_THAT(SharedMemory::Unlink(block->name), IsOk());
+  const auto fd = internal::CreateNamelessBlock({.size_bytes = 10});
+  ASSERT_THAT(fd, IsOk());
+  struct stat info;
+  ASSERT_EQ(fstat(fd->get(), &info), 0);
+  const auto name = internal::NameBlock(*fd, internal::FileId::Of(info),
+                                        /*track=*/true, /*is_one=*/false, [&] {
+                                          std::string name = names.back();
+                                          names.pop_back();
+                                          return name;
+                                        });
+  EXPECT_THAT(name, IsOkAndHolds(TestName("free")));
+  EXPECT_THAT(SharedMemory::Unlink(*name), IsOk());
   EXPECT_THAT(taken.Unlink(), IsOk());
 }
 
@@ -146,7 +150,6 @@ TEST(SharedMemoryNamesTest, KilledOwnersNameGoesWithTheNextLook) {
   const std::string name = TestName("killed");
   for (const int look : {0, 1, 2}) {
     ASSERT_NO_FATAL_FAILURE(MakeInDeadChild(name));
-    EXPECT_TRUE(IsThere(name));
     if (look == 0) SharedMemory::List().status().IgnoreError();
     if (look == 1) SharedMemory::Open("none").status().IgnoreError();
     if (look == 2) MakeNamed(TestName("next")).Unlink().IgnoreError();
@@ -285,23 +288,6 @@ TEST(SharedMemoryNamesTest, NameThatIsGivenUpStays) {
   EXPECT_THAT(child.Wait(), WasKilledBy(SIGKILL));
   EXPECT_THAT(ListedNames(), ::testing::Not(::testing::Contains(name)));
   EXPECT_THAT(SharedMemory::Unlink(name), IsOk());
-}
-
-TEST(SharedMemoryNamesTest, OneThatIsNoOwnerGivesNothingUp) {
-  const std::string name = TestName("not given up");
-  Marker ready = *Marker::Create();
-  Child owner = RunInChild([&]() -> absl::Status {
-    const SharedMemory block = MakeNamed(name);
-    MP_RETURN_IF_ERROR(ready.Signal());
-    while (true) pause();
-  });
-  ASSERT_THAT(ready.Await(), IsOk());
-  const absl::StatusOr<SharedMemory> block = SharedMemory::Open(name);
-  ASSERT_THAT(block, IsOk());
-  owner.Kill(SIGKILL);
-  owner.Wait();
-  EXPECT_THAT(block->GiveUpOwnership(), IsOk());
-  EXPECT_THAT(SharedMemory::Open(name), StatusIs(kNotFound));
 }
 
 TEST(SharedMemoryNamesTest, OldHandleDoesNotTouchANewBlockOfItsName) {

@@ -24,15 +24,21 @@
 #include "mp/process/parcel.h"
 #include "mp/process/process.h"
 #include "mp/process/serializer.h"
+#include "mp/testing/child.h"
 #include "mp/testing/leaks.h"
 #include "mp/testing/status_matchers.h"
+#include "mp/testing/test_scale.h"
 
 namespace mp {
 namespace {
 
 using ::mp::internal::StartMethodTest;
+using ::mp::testing::Child;
+using ::mp::testing::ExitedWith;
 using ::mp::testing::IsOk;
 using ::mp::testing::LeakCheck;
+using ::mp::testing::RunInChild;
+using ::mp::testing::Scaled;
 using ::mp::testing::StatusIs;
 using ::testing::Each;
 using ::testing::HasSubstr;
@@ -237,6 +243,42 @@ TEST(SharedMemoryTest, DoesNotShrinkNorGrowUnasked) {
   EXPECT_THAT(fixed.Resize(6000),
               StatusIs(absl::StatusCode::kFailedPrecondition));
   EXPECT_EQ(fixed.size(), 5000);
+}
+
+TEST(SharedMemoryTest, TwoWhoGrowItAtOnceNeverCutItShort) {
+  for (const bool named : {false, true}) {
+    SharedMemory block = MakeBlock(1, {.named = named, .resizable = true});
+    const auto grow = [&]() -> absl::Status {
+      for (int i = 0; i < Scaled(3000, 100000); ++i) {
+        const absl::Status grown = block.Resize(block.size() + 4096);
+        // The other was sooner, and asked for more.
+        if (absl::IsInvalidArgument(grown)) {
+          MP_RETURN_IF_ERROR(block.Refresh());
+        } else {
+          MP_RETURN_IF_ERROR(grown);
+        }
+        block.data().back() = 'x';
+      }
+      return absl::OkStatus();
+    };
+    Child one = RunInChild(grow);
+    Child two = RunInChild(grow);
+    EXPECT_THAT(one.Wait(), ExitedWith(0));
+    EXPECT_THAT(two.Wait(), ExitedWith(0));
+    EXPECT_TRUE(!named || block.Unlink().ok());
+  }
+}
+
+TEST(SharedMemoryTest, WriterOfAReadOnlyBlockCannotGrowIt) {
+  SharedMemory block = MakeBlock(5000, {.resizable = true});
+  auto other = SendAndReceive(block);
+  ASSERT_THAT(other, IsOk());
+  ASSERT_THAT(block.ReadOnly(), IsOk());
+  constexpr auto kCode = absl::StatusCode::kPermissionDenied;
+  EXPECT_THAT(block.Resize(10000), StatusIs(kCode, HasSubstr("read")));
+  EXPECT_EQ(block.size(), 5000);
+  EXPECT_THAT(other->Refresh(), IsOk());  // nothing has been added
+  EXPECT_EQ(other->size(), 5000);
 }
 
 TEST(SharedMemoryTest, ReadOnlyHandleShowsWhatTheWriterWrites) {

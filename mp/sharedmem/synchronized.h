@@ -50,15 +50,16 @@ class Synchronized {
   const L& get_lock() const { return lock_; }
 
   // Errors: those of the lock.
-  absl::Status Acquire(absl::Duration timeout = absl::InfiniteDuration()) {
+  absl::Status Acquire(
+      absl::Duration timeout = absl::InfiniteDuration()) const {
     return lock_.Acquire(timeout);
   }
-  absl::Status Release() { return lock_.Release(); }
+  absl::Status Release() const { return lock_.Release(); }
 
   // As the lock's own, for std::scoped_lock.
-  void lock() { lock_.lock(); }
-  void unlock() { lock_.unlock(); }
-  bool try_lock() { return lock_.try_lock(); }
+  void lock() const { lock_.lock(); }
+  void unlock() const { lock_.unlock(); }
+  bool try_lock() const { return lock_.try_lock(); }
 
   friend bool operator==(const Synchronized&, const Synchronized&) = default;
 
@@ -68,7 +69,7 @@ class Synchronized {
   //
   // Errors: those of the lock's Acquire() and of `f`.
   template <typename F>
-  auto Locked(F&& f) {
+  auto Locked(F&& f) const {
     using Result = std::invoke_result_t<F>;
     constexpr bool kStatus =
         std::is_void_v<Result> || std::is_same_v<Result, absl::Status>;
@@ -91,7 +92,7 @@ class Synchronized {
   };
 
   template <typename Answer, typename F>
-  Answer LockedAs(F&& f) {
+  Answer LockedAs(F&& f) const {
     MP_RETURN_IF_ERROR(lock_.Acquire());
     const Holder holder{lock_};
     if constexpr (std::is_void_v<std::invoke_result_t<F>>) {
@@ -109,7 +110,8 @@ class Synchronized {
   };
 
   Object object_;
-  L lock_;
+  // A const object is still guarded.
+  mutable L lock_;
 };
 
 template <typename Object, typename L>

@@ -68,7 +68,7 @@ class Value : public Synchronized<RawValue<T>, L> {
       : Base(std::move(raw), std::move(lock)) {}
 
   // Errors: those of the lock's Acquire().
-  absl::StatusOr<T> Get() {
+  absl::StatusOr<T> Get() const {
     return With([](const T& value) { return value; });
   }
   absl::Status Set(const T& value) {
@@ -76,7 +76,7 @@ class Value : public Synchronized<RawValue<T>, L> {
   }
 
   // What Get() gives; ends the process with a message where that is an error.
-  T value() {
+  T value() const {
     absl::StatusOr<T> value = Get();
     MP_CHECK_OK(value);
     return *std::move(value);
@@ -86,17 +86,25 @@ class Value : public Synchronized<RawValue<T>, L> {
   // StatusOr unless that is a status.
   //
   // Errors: those of the lock's Acquire() and of `f`.
+  // What is const shows a const T.
   template <typename F>
   auto With(F&& f) {
     return this->Locked(
         [&]() { return std::invoke(std::forward<F>(f), *this->get_obj()); });
   }
+  template <typename F>
+  auto With(F&& f) const {
+    return this->Locked([&]() {
+      return std::invoke(std::forward<F>(f), std::as_const(*this->get_obj()));
+    });
+  }
 
-  // One of the members of T, each access of which takes the lock.
-  template <typename M, typename C>
+  // One of the members of T, each access of which takes the lock. That of a
+  // const V cannot be set.
+  template <typename M, typename C, typename V>
   class FieldOf {
    public:
-    FieldOf(Value& value, M C::*member) : value_(value), member_(member) {}
+    FieldOf(V& value, M C::*member) : value_(value), member_(member) {}
     absl::StatusOr<M> Get() const {
       return value_.With([&](const T& all) { return all.*member_; });
     }
@@ -105,18 +113,22 @@ class Value : public Synchronized<RawValue<T>, L> {
     }
 
    private:
-    Value& value_;
+    V& value_;
     M C::*const member_;
   };
   template <typename M, typename C>
-  FieldOf<M, C> Field(M C::*member) {
-    return FieldOf<M, C>(*this, member);
+  FieldOf<M, C, Value> Field(M C::*member) {
+    return {*this, member};
+  }
+  template <typename M, typename C>
+  FieldOf<M, C, const Value> Field(M C::*member) const {
+    return {*this, member};
   }
 
   // Makes another one with the same contents and a lock of its own.
   //
   // Source: CPython multiprocessing.sharedctypes.copy().
-  absl::StatusOr<Value> Copy() {
+  absl::StatusOr<Value> Copy() const {
     MP_ASSIGN_OR_RETURN(const T value, Get());
     return Create(value);
   }

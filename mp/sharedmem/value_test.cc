@@ -44,6 +44,14 @@ struct Point {
   double y;
 };
 
+// Whether a T can be changed.
+template <typename T>
+concept IsSettable = requires(T& value) {
+  value.Set(1);
+};
+static_assert(IsSettable<Value<int>>);
+static_assert(!IsSettable<const Value<int>>);
+
 class ValueTest : public StartMethodTest {};
 MP_INSTANTIATE_TEST_SUITE(ValueTest, AllStartMethods);
 
@@ -104,6 +112,16 @@ TEST_P(ValueTest, TheLockTravelsWithIt) {
   };
   EXPECT_EQ(Run(try_lock, value), 0);
   EXPECT_THAT(value.Release(), IsOk());
+}
+
+TEST(ValueHandleTest, ConstOneIsReadAndLocked) {
+  const auto value = Value<Point>::Create(3, 1.5).value();
+  EXPECT_EQ(value.value().x, 3);
+  EXPECT_THAT(value.Field(&Point::y).Get(), IsOkAndHolds(1.5));
+  EXPECT_THAT(value.With([](const Point& point) { return point.x; }),
+              IsOkAndHolds(3));
+  const std::scoped_lock hold(value);
+  EXPECT_EQ(value.Copy()->value().x, 3);
 }
 
 // CPython: test_getobj_getlock

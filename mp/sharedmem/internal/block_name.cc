@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <sys/random.h>
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 
@@ -15,6 +16,12 @@
 #include "mp/base/io.h"
 
 namespace mp::internal {
+namespace {
+
+// 2^64 divided by the golden ratio, which spreads what follows one another.
+constexpr uint64_t kStep = 0x9e3779b97f4a7c15;
+
+}  // namespace
 
 absl::StatusOr<std::string> CheckedBlockName(absl::string_view name) {
   const auto refuse = [name](absl::string_view why) {
@@ -36,10 +43,17 @@ absl::StatusOr<std::string> CheckedBlockName(absl::string_view name) {
 }
 
 std::string NewBlockName() {
-  uint32_t number = 0;
-  // Fails only for kernels without the call.
-  RetryOnEintr([&] { return getrandom(&number, sizeof(number), 0); });
-  return absl::StrFormat("psm_%08x", number);
+  static constinit std::atomic<uint64_t> next{0};
+  uint64_t number = next.load(std::memory_order_relaxed);
+  if (number == 0) {
+    // Fails only for kernels without the call.
+    RetryOnEintr([&] { return getrandom(&number, sizeof(number), 0); });
+    next.store(number | 1, std::memory_order_relaxed);
+  }
+  // An odd number a step, so that all come up before one does again. A forked
+  // child has the same ones as its parent, and tries again where they clash.
+  number = next.fetch_add(kStep, std::memory_order_relaxed);
+  return absl::StrFormat("psm_%08x", static_cast<uint32_t>(number >> 32));
 }
 
 }  // namespace mp::internal

@@ -24,6 +24,13 @@ struct MemoryRoom {
 // "Memory Interface Files", and cgroup-v1/memory.rst.
 MemoryRoom FindMemoryRoom(const std::string& root = "");
 
+// Whether a file may have so many bytes: a larger one would raise SIGXFSZ.
+//
+// Errors:
+//   kResourceExhausted  RLIMIT_FSIZE is less.
+// Source: man 2 setrlimit.
+absl::Status CheckFileLimit(int64_t size_bytes);
+
 // Whether a file, or one beside it, may have so many bytes: a larger one would
 // raise SIGXFSZ, or SIGBUS when it is touched.
 //

@@ -19,7 +19,6 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "mp/base/errno_status.h"
-#include "mp/base/io.h"
 #include "mp/base/status_macros.h"
 #include "mp/sharedmem/internal/memory_room.h"
 
@@ -29,6 +28,7 @@ namespace {
 constexpr int64_t kMebibyte = int64_t{1} << 20;
 constexpr int64_t kMaxMargin = 32 * kMebibyte;
 constexpr int64_t kStep = 64 * kMebibyte;
+constexpr int64_t kSmallestStep = 4096;
 constexpr int64_t kStatBlock = 512;  // the unit of st_blocks
 
 // The names that the two versions have for the same things.
@@ -125,14 +125,19 @@ MemoryRoom FindMemoryRoom(const std::string& root) {
   return room;
 }
 
-absl::Status CheckFileMayGrow(int fd, int64_t from_bytes, int64_t to_bytes) {
+absl::Status CheckFileLimit(int64_t size_bytes) {
   rlimit limit;
-  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-      static_cast<uint64_t>(to_bytes) > limit.rlim_cur) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("SharedMemory: ", to_bytes, " bytes are more than the ",
-                     limit.rlim_cur, " of RLIMIT_FSIZE (ulimit -f)"));
+  if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+      static_cast<uint64_t>(size_bytes) <= limit.rlim_cur) {
+    return absl::OkStatus();
   }
+  return absl::ResourceExhaustedError(
+      absl::StrCat("SharedMemory: ", size_bytes, " bytes are more than the ",
+                   limit.rlim_cur, " of RLIMIT_FSIZE (ulimit -f)"));
+}
+
+absl::Status CheckFileMayGrow(int fd, int64_t from_bytes, int64_t to_bytes) {
+  MP_RETURN_IF_ERROR(CheckFileLimit(to_bytes));
   struct statvfs system;
   if (fstatvfs(fd, &system) != 0 || system.f_blocks == 0) {
     return absl::OkStatus();  // without a limit
@@ -151,8 +156,8 @@ absl::Status AllocatePages(int fd, int64_t size_bytes) {
   if (fstat(fd, &info) != 0) return ErrnoStatus(errno, "SharedMemory: fstat");
   int64_t missing = size_bytes - info.st_blocks * kStatBlock;
   MP_RETURN_IF_ERROR(CheckFileMayGrow(fd, 0, std::max<int64_t>(missing, 0)));
-  for (int64_t begin = 0; begin < size_bytes; begin += kStep) {
-    const int64_t step = std::min(kStep, size_bytes - begin);
+  int64_t step = kStep;
+  for (int64_t begin = 0; begin < size_bytes;) {
     const MemoryRoom room = FindMemoryRoom();
     if (missing > room.bytes) {
       return absl::ResourceExhaustedError(absl::StrCat(
@@ -160,10 +165,17 @@ absl::Status AllocatePages(int fd, int64_t size_bytes) {
           room.bytes, " that ", room.limit, " has to spare"));
     }
     const int64_t before = info.st_blocks;
-    if (RetryOnEintr([&] { return fallocate(fd, 0, begin, step); }) != 0 ||
-        fstat(fd, &info) != 0) {
+    const int64_t bytes = std::min(step, size_bytes - begin);
+    if (fallocate(fd, 0, begin, bytes) == 0) {
+      begin += bytes;
+    } else if (errno == EINTR) {
+      // The kernel has taken it all back: with signals that come faster than
+      // it gets done, only a smaller step ever does.
+      step = std::max(step / 2, kSmallestStep);
+    } else {
       return ErrnoStatus(errno, "SharedMemory::Reserve: fallocate");
     }
+    if (fstat(fd, &info) != 0) return ErrnoStatus(errno, "SharedMemory: fstat");
     missing -= (info.st_blocks - before) * kStatBlock;
   }
   return absl::OkStatus();

@@ -1,5 +1,11 @@
 #include "mp/sharedmem/internal/memory_room.h"
 
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -7,6 +13,22 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "mp/base/fd.h"
+
+// What takes longer than until the next signal, on kernels of which fallocate()
+// undoes all that it has done then.
+namespace {
+off_t interrupted_above = INT64_MAX;
+}  // namespace
+
+// In place of the C library's.
+extern "C" int fallocate(int fd, int mode, off_t offset, off_t size) {
+  if (size > interrupted_above) {
+    errno = EINTR;
+    return -1;
+  }
+  return static_cast<int>(syscall(SYS_fallocate, fd, mode, offset, size));
+}
 
 namespace mp::internal {
 namespace {
@@ -74,6 +96,17 @@ TEST_F(MemoryRoomTest, CgroupSeenFromInsideIsAtTheTop) {
   Write("/sys/fs/cgroup/memory.max", "0\n");
   Write("/sys/fs/cgroup/memory.current", "0\n");
   EXPECT_EQ(Room().bytes, 0);
+}
+
+TEST(AllocatePagesTest, GetsDoneThoughEachLargeStepIsInterrupted) {
+  const Fd fd(memfd_create("interrupted", MFD_CLOEXEC));
+  ASSERT_EQ(ftruncate(fd.get(), 8 * kMebibyte), 0);
+  interrupted_above = 100'000;
+  EXPECT_TRUE(AllocatePages(fd.get(), 8 * kMebibyte).ok());
+  interrupted_above = INT64_MAX;
+  struct stat info;
+  ASSERT_EQ(fstat(fd.get(), &info), 0);
+  EXPECT_EQ(info.st_blocks * 512, 8 * kMebibyte);
 }
 
 }  // namespace

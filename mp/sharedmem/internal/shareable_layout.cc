@@ -173,6 +173,11 @@ absl::StatusOr<ShareableLayout> ShareableLayout::Parse(
   if (list.size_ < 0 || static_cast<size_t>(list.size_) > room / kLeast) {
     return Damaged(absl::StrCat("it cannot hold ", list.size_, " items"));
   }
+  // Memory that nobody has written begins as an empty list does.
+  if (list.size_ == 0 && room != 0) {
+    return Damaged(absl::StrCat("an empty one has ", 2 * kWord, " bytes, not ",
+                                memory.size()));
+  }
   list.data_ = kWord * (list.size_ + 2);
   const size_t fixed = (2 * kWord + 1) * list.size_;
   const int64_t data_size = Word(memory, kWord * (list.size_ + 1));

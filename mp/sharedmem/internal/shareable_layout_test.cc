@@ -100,6 +100,14 @@ TEST(ShareableLayoutTest, BytesAreThoseOfCPython) {
             absl::CHexEscape(expected));
 }
 
+TEST(ShareableLayoutTest, ZerosAreNoList) {
+  for (const size_t size : {17, 24, 100, 4096}) {
+    EXPECT_THAT(Bytes(std::string(size, '\0')).Parse(),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("empty")))
+        << size;
+  }
+}
+
 TEST(ShareableLayoutTest, EmptyListTakesTwoWords) {
   const Bytes bytes = BytesOf({});
   EXPECT_EQ(bytes.view(), std::string(16, '\0'));

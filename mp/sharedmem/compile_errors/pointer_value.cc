@@ -1,0 +1,3 @@
+#include "mp/sharedmem/value.h"
+
+int main() { mp::Value<int*> value; }
