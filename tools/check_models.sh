@@ -7,7 +7,7 @@
 #
 # Each model, lock for docs/models/lock.pml, is checked in several settings, and
 # each that is broken on purpose must be found to be.  Needs spin and gcc, at
-# most 3 GB of memory for each processor, and two minutes of processor time.
+# most 3 GB of memory for each processor, and four minutes of processor time.
 #
 # Exit status: 0 if all came out as they should.
 
@@ -50,6 +50,21 @@ condition broken safety -DBREAK_NO_TAKE_OVER
 condition broken safety -DBREAK_LEAVE
 condition broken safety -DCELLS=2 -DBREAK_SWEEP
 
+semaphore holds always
+semaphore holds safety -DUNITS=2 -DTIMEOUTS
+semaphore holds safety -DUNITS=2 -DDEATHS=2
+semaphore holds safety -DDEATHS=2 -DTIMEOUTS
+# Slices are only for the dead.
+semaphore holds always -DDEATHS=0 -DNO_SLICES
+semaphore holds always -DDEATHS=0 -DPROCESSES=2 -DCYCLES=3 -DNO_SLICES
+semaphore holds always -DDEATHS=0 -DUNITS=2 -DNO_SLICES -DTIMEOUTS
+semaphore broken always -DNO_SLICES
+semaphore broken always -DBREAK_GIVE_BACK
+semaphore broken always -DDEATHS=0 -DNO_SLICES -DBREAK_WAKE
+semaphore broken always -DDEATHS=0 -DNO_SLICES -DBREAK_LOOK_AGAIN
+semaphore broken always -DDEATHS=0 -DCYCLES=2 -DNO_SLICES -DBREAK_EXPECTED
+semaphore broken always -DDEATHS=0 -DCYCLES=2 -DNO_SLICES -DBREAK_WAKE_ALL
+
 barrier holds always
 barrier holds always -DDEATHS=2 -DTIMEOUTS -DACTION
 barrier holds safety -DPARTIES=3
@@ -59,6 +74,15 @@ barrier broken always -DBREAK_LAST_ROUND
 barrier broken safety -DBREAK_NO_LOOK
 barrier broken safety -DMEMBERS=3 -DBREAK_PLACE_OF_ONE_THERE
 barrier broken safety -DMEMBERS=3 -DROUNDS=1 -DDEATHS=2 -DBREAK_AWAIT_PLACE
+
+queue holds safety
+queue holds safety -DSLEEPS=4 -DDEATHS=1 -DSLICES
+queue broken safety -DMESSAGES=2 -DSLEEPS=8 -DDEATHS=1
+queue broken safety -DMESSAGES=2 -DSLEEPS=8 -DBREAK_NO_LOOK
+queue broken safety -DMESSAGES=2 -DSLEEPS=8 -DBREAK_NO_TICKET
+queue broken safety -DMESSAGES=2 -DSLEEPS=8 -DBREAK_CLEAR_FIRST
+queue broken safety -DMESSAGES=2 -DSLEEPS=8 -DBREAK_BLIND_CLEAR
+queue broken safety -DBREAK_ALONE
 END
 }
 

@@ -25,6 +25,9 @@
 #include "mp/base/deadline.h"
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
+#include "mp/base/frame_stream.h"
+#include "mp/base/frame_turn.h"
+#include "mp/base/frame_wait.h"
 #include "mp/base/io.h"
 #include "mp/base/status_macros.h"
 
@@ -33,24 +36,12 @@ namespace {
 
 constexpr uint64_t kMaxShortLength = 0x7fffffff;
 
-// Memory for a body is first taken for this many bytes, and then doubled as
-// they arrive, so that a false length costs its sender as much as us.
-constexpr uint64_t kFirstPiece = uint64_t{1} << 20;
-
 std::string BigEndian(uint64_t value, int bytes) {
   std::string text;
   for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) {
     text.push_back(static_cast<char>(value >> shift));
   }
   return text;
-}
-
-uint64_t FromBigEndian(absl::string_view bytes) {
-  uint64_t value = 0;
-  for (const char byte : bytes) {
-    value = value << 8 | static_cast<unsigned char>(byte);
-  }
-  return value;
 }
 
 std::string Header(uint64_t length) {
@@ -88,16 +79,6 @@ class SigpipeGuard {
   sigset_t old_mask_;
   bool was_pending_;
 };
-
-// Whether a pipe, for which there is no MSG_DONTWAIT, can be read or written
-// now. If not, errno says why: EAGAIN.
-bool PipeIsReady(int pipe, short event) {
-  pollfd entry = {pipe, event, 0};
-  // A pending signal interrupts even a poll() that does not wait.
-  const int ready = RetryOnEintr([&] { return poll(&entry, 1, 0); });
-  if (ready == 0) errno = EAGAIN;
-  return ready > 0;
-}
 
 // What is left to write of one message.
 class FrameWriter {
@@ -163,7 +144,7 @@ class FrameWriter {
   // Once a pipe polls as writable it takes PIPE_BUF bytes, so that a write of
   // no more than those does not block (man 7 pipe).
   ssize_t WriteToPipe() {
-    if (!PipeIsReady(stream_, POLLOUT)) return -1;
+    if (!internal::PipeIsReady(stream_, POLLOUT)) return -1;
     const Parts parts = Left(PIPE_BUF);
     SigpipeGuard guard;
     return RetryOnEintr(
@@ -206,55 +187,19 @@ absl::Status WriteError(int error, bool has_fds) {
     return absl::InvalidArgumentError(
         "a descriptor in the message is not open in this process");
   }
-  return ErrnoStatus(error, "sendmsg");
-}
-
-// Takes the descriptors out of a control message.
-void CollectFds(msghdr& message, std::vector<Fd>& fds) {
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-       header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) {
-      continue;
-    }
-    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-      fds.push_back(Fd::AboveStdio(Fd(fd)));
-    }
+  if (error == ETOOMANYREFS) {
+    return absl::ResourceExhaustedError(
+        "more descriptors are on their way in messages that nobody has "
+        "received than this user may have; raise the limit (ulimit -n)");
   }
-}
-
-// Reads what a socket has, with the descriptors that lie on these bytes.
-ssize_t ReadSocket(int socket, absl::Span<char> into, std::vector<Fd>& fds,
-                   bool& fds_lost) {
-  iovec part = {into.data(), into.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFdsPerByte * sizeof(int))];
-  msghdr message = {};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  const ssize_t got = RetryOnEintr([&] {
-    return recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  });
-  if (got < 0) return got;
-  CollectFds(message, fds);
-  fds_lost = (message.msg_flags & MSG_CTRUNC) != 0;
-  return got;
-}
-
-// Reads what a pipe has, or says EAGAIN.
-ssize_t ReadPipe(int pipe, absl::Span<char> into) {
-  if (!PipeIsReady(pipe, POLLIN)) return -1;
-  return RetryOnEintr([&] { return read(pipe, into.data(), into.size()); });
+  return ErrnoStatus(error, "sendmsg");
 }
 
 }  // namespace
 
 absl::Status WriteFrame(int stream, absl::string_view bytes,
                         absl::Span<const int> fds, const Deadline& deadline,
-                        bool* cut) {
+                        bool* cut, FrameTurn* turn) {
   *cut = false;
   const std::string header = Header(bytes.size());
   if (fds.size() > (header.size() + bytes.size()) * kMaxFdsPerByte) {
@@ -266,11 +211,17 @@ absl::Status WriteFrame(int stream, absl::string_view bytes,
     return absl::InvalidArgumentError(
         "descriptors travel over Unix sockets only, and this is none");
   }
+  if (turn != nullptr && header.size() + bytes.size() <= turn->atomic_bytes() &&
+      fds.size() <= kMaxFdsPerByte) {
+    turn = nullptr;
+  }
   FrameWriter writer(stream, header, bytes, fds);
   bool expired = false;
   while (!writer.done()) {
+    if (turn != nullptr && !writer.started()) turn->Begin();
     const int error = writer.WriteSome();
     if (error == 0) continue;
+    if (turn != nullptr && !writer.started()) turn->TakeBack();
     *cut = writer.started();
     if (error != EAGAIN) return WriteError(error, !fds.empty());
     if (expired) {
@@ -280,90 +231,31 @@ absl::Status WriteFrame(int stream, absl::string_view bytes,
     }
     // A socket polls as writable only once most of it is free, so there may be
     // room at the end all the same.
-    MP_ASSIGN_OR_RETURN(const bool ready, WaitForFd(stream, POLLOUT, deadline));
+    MP_ASSIGN_OR_RETURN(
+        const bool ready,
+        internal::AwaitStream(stream, POLLOUT, deadline,
+                              writer.started() ? turn : nullptr));
     expired = !ready || deadline.Expired();
   }
   *cut = false;
   return absl::OkStatus();
 }
 
-absl::StatusOr<FrameReader::Frame> FrameReader::Read(int stream,
-                                                     uint64_t max_bytes,
-                                                     const Deadline& deadline) {
-  MP_RETURN_IF_ERROR(ReadHeader(stream, deadline));
-  if (body_size_ > max_bytes) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the message is ", body_size_,
-                     " bytes long, the limit is ", max_bytes));
+absl::Status WriteFrame(FrameStream& stream, absl::string_view bytes,
+                        absl::Span<const int> fds, const Deadline& deadline,
+                        bool* cut) {
+  *cut = false;
+  if (!fds.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("descriptors travel over Unix sockets only, and not over ",
+                     stream.name()));
   }
-  MP_RETURN_IF_ERROR(ReadBody(stream, deadline));
-  Frame frame = {std::move(body_), std::move(fds_)};
-  *this = FrameReader();
-  return frame;
-}
-
-absl::Status FrameReader::ReadHeader(int stream, const Deadline& deadline) {
-  while (header_filled_ < header_size_) {
-    const absl::Span<char> rest = absl::MakeSpan(header_).subspan(
-        header_filled_, header_size_ - header_filled_);
-    MP_ASSIGN_OR_RETURN(const size_t got, ReadSome(stream, rest, deadline));
-    header_filled_ += got;
-    if (header_filled_ == 4) {
-      body_size_ = FromBigEndian(absl::string_view(header_.data(), 4));
-      if (body_size_ == 0xffffffff) header_size_ = 12;
-    }
-    if (header_filled_ == 12) {
-      body_size_ = FromBigEndian(absl::string_view(header_.data() + 4, 8));
-    }
-  }
-  if (header_size_ == 4 && body_size_ > kMaxShortLength) {
-    return absl::DataLossError(
-        absl::StrCat("the message has a negative length, ",
-                     static_cast<int32_t>(body_size_)));
-  }
-  if (body_size_ > INT64_MAX) {
-    return absl::DataLossError(
-        absl::StrCat("the message has an impossible length, ", body_size_));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status FrameReader::ReadBody(int stream, const Deadline& deadline) {
-  while (body_filled_ < body_size_) {
-    if (body_filled_ == body_.size()) {
-      const uint64_t room = std::max(kFirstPiece, uint64_t{body_.size()} * 2);
-      body_.resize(std::min(body_size_, room));
-    }
-    MP_ASSIGN_OR_RETURN(
-        const size_t got,
-        ReadSome(stream, absl::MakeSpan(body_).subspan(body_filled_),
-                 deadline));
-    body_filled_ += got;
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<size_t> FrameReader::ReadSome(int stream, absl::Span<char> into,
-                                             const Deadline& deadline) {
-  while (true) {
-    bool fds_lost = false;
-    ssize_t got = ReadSocket(stream, into, fds_, fds_lost);
-    if (got < 0 && errno == ENOTSOCK) got = ReadPipe(stream, into);
-    if (fds_lost) {
-      return absl::ResourceExhaustedError(
-          "the message carries descriptors and this process has none left to "
-          "receive them with; raise its limit (ulimit -n)");
-    }
-    if (got > 0) return static_cast<size_t>(got);
-    if (got == 0 || errno == ECONNRESET) {
-      if (MidFrame())
-        return absl::DataLossError("the stream ended in a message");
-      return absl::OutOfRangeError("the other end is closed");
-    }
-    if (errno != EAGAIN) return ErrnoStatus(errno, "recvmsg");
-    MP_ASSIGN_OR_RETURN(const bool ready, WaitForFd(stream, POLLIN, deadline));
-    if (!ready) return absl::DeadlineExceededError("no message came in time");
-  }
+  const std::string header = Header(bytes.size());
+  const absl::string_view pieces[] = {header, bytes};
+  size_t done = 0;
+  const absl::Status status = stream.WriteAll(pieces, deadline, &done);
+  *cut = !status.ok() && done > 0;
+  return status;
 }
 
 }  // namespace mp

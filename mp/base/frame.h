@@ -13,6 +13,8 @@
 #include "absl/types/span.h"
 #include "mp/base/deadline.h"
 #include "mp/base/fd.h"
+#include "mp/base/frame_stream.h"
+#include "mp/base/frame_turn.h"
 
 namespace mp {
 
@@ -28,7 +30,8 @@ namespace mp {
 // included.
 inline constexpr size_t kMaxFdsPerByte = 253;
 
-// Writes one message.
+// Writes one message. With a `turn`, tells it what other processes need to
+// know.
 //
 // A `deadline` that passes before the first byte is gone changes nothing. If it
 // passes later the receiver has half a message, and `*cut` is set: the stream
@@ -42,18 +45,34 @@ inline constexpr size_t kMaxFdsPerByte = 253;
 // Source: CPython Lib/multiprocessing/connection.py, Connection._send_bytes.
 absl::Status WriteFrame(int stream, absl::string_view bytes,
                         absl::Span<const int> fds, const Deadline& deadline,
+                        bool* cut, FrameTurn* turn = nullptr);
+
+// The same on a stream that carries no descriptors. Errors: its own, too.
+absl::Status WriteFrame(FrameStream& stream, absl::string_view bytes,
+                        absl::Span<const int> fds, const Deadline& deadline,
                         bool* cut);
 
 // Reads messages, a piece at a time: what arrived before a deadline is kept for
-// the next call.
+// the next call. Takes nothing of what follows a message.
 class FrameReader {
  public:
   struct Frame {
-    std::string bytes;
+    std::string bytes;    // none if they were read into a buffer
     std::vector<Fd> fds;  // close-on-exec
+    uint64_t size = 0;
+    bool is_in_buffer = false;
   };
 
-  // Reads the rest of the message that is under way, or of the next one.
+  // Where to read from: a descriptor, maybe in turn with others, or what is
+  // more than that.
+  struct Source {
+    int fd = -1;
+    FrameTurn* turn = nullptr;
+    FrameStream* stream = nullptr;
+  };
+
+  // Reads the rest of the message that is under way, or of the next one: into
+  // `buffer` if it fits.
   //
   // Memory grows with the bytes that arrive, not with the length that the
   // sender claims.
@@ -66,26 +85,35 @@ class FrameReader {
   //                       no descriptor left to receive one with.
   // All but the first leave the stream of no more use.
   // Source: CPython connection.py, Connection._recv_bytes.
+  absl::StatusOr<Frame> Read(const Source& source, uint64_t max_bytes,
+                             const Deadline& deadline,
+                             absl::Span<char> buffer = {});
   absl::StatusOr<Frame> Read(int stream, uint64_t max_bytes,
-                             const Deadline& deadline);
+                             const Deadline& deadline) {
+    return Read(Source{.fd = stream}, max_bytes, deadline);
+  }
 
   // Whether a part of a message has arrived, so that nobody else can go on with
   // this stream.
   bool MidFrame() const { return header_filled_ > 0; }
 
  private:
-  absl::Status ReadHeader(int stream, const Deadline& deadline);
-  absl::Status ReadBody(int stream, const Deadline& deadline);
-  absl::StatusOr<size_t> ReadSome(int stream, absl::Span<char> into,
-                                  const Deadline& deadline);
+  // One call of Read().
+  class Reading;
+
+  absl::Status ParseHeader();
+  void Reset();
 
   std::array<char, 12> header_;
   size_t header_filled_ = 0;
   size_t header_size_ = 4;
+  // What has come of the body: `body_filled_` bytes. Between two calls they are
+  // in `body_`.
   std::string body_;
-  size_t body_filled_ = 0;
+  uint64_t body_filled_ = 0;
   uint64_t body_size_ = 0;  // once the header is complete
   std::vector<Fd> fds_;
+  bool is_pipe_ = false;  // as far as is known
 };
 
 }  // namespace mp

@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
@@ -216,6 +217,27 @@ TEST_F(FrameFdsTest, AreInvalidOnAnInternetSocket) {
               StatusIs(kInvalidArgument));
   EXPECT_FALSE(cut_);
   EXPECT_THAT(WaitForFd(server.get(), POLLIN, kNow), IsOkAndHolds(false));
+}
+
+TEST_F(FrameFdsTest, MoreOnTheirWayThanAllowedIsResourceExhausted) {
+  Child child = RunInChild([&]() -> absl::Status {
+    const rlimit lowered = {20, 20};
+    setrlimit(RLIMIT_NOFILE, &lowered);
+    // Root may have any number.
+    if (geteuid() == 0) setuid(65534);
+    const Deadline soon(absl::Seconds(1));
+    absl::Status status;
+    int sent = 0;
+    while ((status = Write("x", 3, soon)).ok()) ++sent;
+    // Where it may all the same, the socket is full in the end.
+    if (absl::IsDeadlineExceeded(status)) return absl::OkStatus();
+    if (absl::IsResourceExhausted(status) && sent > 0 && !cut_ &&
+        absl::StrContains(status.message(), "ulimit -n")) {
+      return absl::OkStatus();
+    }
+    return status;
+  });
+  EXPECT_THAT(child.Wait(), ExitedWith(0));
 }
 
 // Reads with room for so many descriptors only.

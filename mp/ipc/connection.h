@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -21,6 +22,11 @@
 #include "mp/process/serializer.h"
 
 namespace mp {
+
+namespace internal {
+class SharedEnd;
+class Transport;
+}  // namespace internal
 
 // One end of a channel that carries messages to and from another process.
 //
@@ -42,20 +48,29 @@ namespace mp {
 // Shape:   frames as CPython's, of any length, with a type's fingerprint before
 //          a value that was sent with Send().
 // Units:   sizes in bytes; an infinite timeout waits, a zero one only tries.
-// Owns:    a descriptor. Moves, so that the end that goes to another process is
+// Owns:    a descriptor, and a count of a slot in an arena where processes may
+//          share an end. Moves, so that the end that goes to another process is
 //          not left open here by mistake; a Connection that is sent, inside
 //          another message, stays open here until closed.
-// Threads: safe from several: messages of two senders do not mix, and each
-//          message goes to one receiver. (For processes that share one end this
-//          holds up to 32 KiB.) Close() and moves are for one thread alone.
+// Threads: safe from several, and so are processes that share one end: messages
+//          of two senders do not mix, and each message goes to one receiver.
+//          One that waits for a message keeps the others from receiving.
+//          Close() and moves are for one thread alone.
 // Fork:    travels as an argument or in a message, over a Unix socket. A
 //          process started by fork has those that it is given, and finds the
 //          others closed, so that it sees their end; with mp::ForkContext, and
-//          after a fork() of the program's own, it has them all.
+//          after a fork() of the program's own, it has them all. Those that
+//          take turns at an end are the processes that got it from Pipe() or
+//          in a message. Where one was made by FromFd() and inherited by a
+//          fork(), or a program that knows nothing of this uses it too,
+//          messages of more than 32 KiB may mix.
 // Death:   when the last process that holds the other end is gone, what it sent
 //          can still be received; then Recv() is kOutOfRange and Send()
 //          kUnavailable. One killed in the middle of a message leaves kDataLoss
-//          in its place.
+//          in its place, and cuts the stream: the processes that share its end
+//          find that out at their next call, and the other end with them; with
+//          ends made by Pipe() at once, in a call that waits for the rest of
+//          the message. A message of up to 32 KiB is never half sent.
 // Source:  CPython multiprocessing.connection.Connection. Differs: timeouts,
 //          descriptors in messages, no pickle.
 class Connection {
@@ -69,12 +84,18 @@ class Connection {
   Connection();
 
   // Takes over a pipe or stream socket that carries such frames, maybe from a
-  // CPython program. On a pipe there are no descriptors in messages.
+  // CPython program. On a pipe there are no descriptors in messages, and what
+  // is said of the death of one of several senders holds for sockets only.
   //
   // Errors:
   //   kInvalidArgument  `fd` is not open.
   static absl::StatusOr<Connection> FromFd(
       Fd fd, Direction direction = Direction::kBoth);
+
+  // For what mp makes of connections. One that does not travel, carries no
+  // descriptors, and is of use in this process only.
+  static Connection FromTransport(
+      std::unique_ptr<internal::Transport> transport);
 
   Connection(Connection&&) noexcept;
   Connection& operator=(Connection&&) noexcept;
@@ -87,7 +108,11 @@ class Connection {
   //   kDeadlineExceeded    nothing was sent, or, if the time ran out within the
   //                        message, nothing can be sent any more.
   //   kUnavailable         the other end is closed.
-  //   kFailedPrecondition  this end is closed, or read-only.
+  //   kFailedPrecondition  this end is closed, or read-only; or a process has
+  //                        ended in the middle of sending here, so that nothing
+  //                        can be sent any more.
+  //   kResourceExhausted   more descriptors on their way than the system allows
+  //                        (ulimit -n).
   //   kInvalidArgument     a value that cannot be sent, such as descriptors
   //                        over something that is no Unix socket.
   // Source: CPython Connection.send().
@@ -145,6 +170,23 @@ class Connection {
       absl::Duration timeout = absl::InfiniteDuration(),
       uint64_t max_bytes = kNoLimit);
 
+  // Receives bytes into the front of `buffer` and returns how many.
+  //
+  // Errors: those of RecvBytes(), and
+  //   kInvalidArgument  the message is longer than `buffer`. It is gone, and
+  //                     the status has it: see MessageOf().
+  // Source: CPython Connection.recv_bytes_into(). Differs: the rest of a buffer
+  // is a span, not an offset.
+  absl::StatusOr<size_t> RecvBytesInto(
+      absl::Span<char> buffer,
+      absl::Duration timeout = absl::InfiniteDuration(),
+      uint64_t max_bytes = kNoLimit);
+
+  // The message that RecvBytesInto() had no room for, if `status` is of that.
+  //
+  // Source: CPython BufferTooShort.args.
+  static std::optional<std::string> MessageOf(const absl::Status& status);
+
   // Whether there is something to receive, or the end: then Recv() does not
   // wait for the first byte of it. Waits up to `timeout`.
   //
@@ -163,22 +205,37 @@ class Connection {
   // message that is being received.
   int fileno() const;
 
+  // Whether there is something to receive, or an error, that polling on
+  // fileno() does not show. For Wait().
+  bool IsReadyNow() const;
+
  private:
   struct State;
+  class Hold;
+  struct Received {
+    Parcel parcel;
+    size_t size;
+    bool is_in_buffer;
+  };
   friend struct Serializer<Connection>;
+  friend absl::StatusOr<std::pair<Connection, Connection>> Pipe(bool duplex);
 
   explicit Connection(std::unique_ptr<State> state);
+  Connection(Fd fd, Direction direction, internal::SharedEnd shared);
   absl::Status Write(absl::string_view operation, absl::string_view bytes,
                      absl::Span<const int> fds, absl::Duration timeout);
-  absl::StatusOr<Parcel> Read(absl::string_view operation,
-                              absl::Duration timeout, uint64_t max_bytes);
+  absl::StatusOr<Received> Read(absl::string_view operation,
+                                absl::Span<char> buffer, absl::Duration timeout,
+                                uint64_t max_bytes);
   absl::Status SendParcel(Parcel parcel, absl::Duration timeout);
   absl::StatusOr<Parcel> RecvParcel(absl::Duration timeout, uint64_t max_bytes);
 
   std::unique_ptr<State> state_;
 };
 
-// The receiver gets an end of its own; the sender's stays open.
+// The receiver gets an end of its own; the sender's stays open, and they take
+// turns. kFailedPrecondition for one that is closed, that has received a part
+// of a message, or that encrypts.
 template <>
 struct Serializer<Connection> {
   static void Encode(const Connection& connection, Encoder& encoder);

@@ -26,6 +26,7 @@
 #include "mp/process/serializer.h"
 #include "mp/testing/child.h"
 #include "mp/testing/leaks.h"
+#include "mp/testing/signal_storm.h"
 #include "mp/testing/status_matchers.h"
 
 namespace mp {
@@ -58,6 +59,9 @@ Ends MakePipe(bool duplex = true) {
 
 class ConnectionTest : public ::testing::Test {
  protected:
+  // The arena that the first pipe brings about stays.
+  ConnectionTest() : leak_check_((MakePipe(), absl::Seconds(10))) {}
+
   LeakCheck leak_check_;
 };
 
@@ -207,6 +211,48 @@ TEST_F(ConnectionTest, PollSeesMessagesAndEmptyOnesToo) {
   EXPECT_THAT(ends.b.Poll(), IsOkAndHolds(true));
   EXPECT_THAT(ends.b.RecvBytes(), IsOkAndHolds(""));
   EXPECT_THAT(ends.b.Poll(), IsOkAndHolds(false));
+}
+
+// CPython: test_poll_eintr
+TEST_F(ConnectionTest, PollGoesOnAfterSignals) {
+  Ends ends = MakePipe();
+  const testing::SignalStorm storm;
+  const absl::Time start = absl::Now();
+  EXPECT_THAT(ends.b.Poll(absl::Milliseconds(50)), IsOkAndHolds(false));
+  EXPECT_GE(absl::Now() - start, absl::Milliseconds(50));
+  ASSERT_THAT(ends.a.Send(1), IsOk());
+  EXPECT_THAT(ends.b.Poll(kLong), IsOkAndHolds(true));
+  EXPECT_THAT(ends.b.Recv<int>(), IsOkAndHolds(1));
+}
+
+// CPython: test_strings, of _TestPoll
+TEST_F(ConnectionTest, EmptyMessagesAreMessagesAmongOthers) {
+  Ends ends = MakePipe();
+  const std::vector<std::string> sent = {"hello", "", "a", "b", "", "bye", ""};
+  Child sender = RunInChild([&]() -> absl::Status {
+    for (const std::string& text : sent) {
+      MP_RETURN_IF_ERROR(ends.a.SendBytes(text));
+    }
+    return absl::OkStatus();
+  });
+  for (const std::string& text : sent) {
+    EXPECT_THAT(ends.b.Poll(kLong), IsOkAndHolds(true));
+    EXPECT_THAT(ends.b.RecvBytes(), IsOkAndHolds(text));
+  }
+  EXPECT_THAT(sender.Wait(), ExitedWith(0));
+}
+
+// CPython: test_context, of _TestConnection
+TEST_F(ConnectionTest, ClosesWithItsScope) {
+  Ends ends = MakePipe();
+  {
+    const Connection scoped = std::move(ends.a);
+    EXPECT_TRUE(ends.a.closed());
+    EXPECT_FALSE(scoped.closed());
+  }
+  EXPECT_THAT(ends.b.Recv<int>(), StatusIs(absl::StatusCode::kOutOfRange, _));
+  EXPECT_THAT(ends.a.Recv<int>(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, _));
 }
 
 TEST_F(ConnectionTest, MessageAboveTheLimitIsRefused) {

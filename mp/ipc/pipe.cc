@@ -10,6 +10,7 @@
 #include "mp/base/socket_pair.h"
 #include "mp/base/status_macros.h"
 #include "mp/ipc/connection.h"
+#include "mp/ipc/internal/shared_end.h"
 
 namespace mp {
 
@@ -20,15 +21,13 @@ absl::StatusOr<std::pair<Connection, Connection>> Pipe(bool duplex) {
                   shutdown(sockets.second.get(), SHUT_RD) != 0)) {
     return ErrnoStatus(errno, "shutdown");
   }
-  MP_ASSIGN_OR_RETURN(
-      Connection first,
-      Connection::FromFd(std::move(sockets.first),
-                         duplex ? Direction::kBoth : Direction::kReadOnly));
-  MP_ASSIGN_OR_RETURN(
-      Connection second,
-      Connection::FromFd(std::move(sockets.second),
-                         duplex ? Direction::kBoth : Direction::kWriteOnly));
-  return std::pair(std::move(first), std::move(second));
+  MP_ASSIGN_OR_RETURN(auto shared, internal::SharedEnd::CreatePair());
+  return std::pair(Connection(std::move(sockets.first),
+                              duplex ? Direction::kBoth : Direction::kReadOnly,
+                              std::move(shared.first)),
+                   Connection(std::move(sockets.second),
+                              duplex ? Direction::kBoth : Direction::kWriteOnly,
+                              std::move(shared.second)));
 }
 
 }  // namespace mp

@@ -20,7 +20,9 @@ namespace mp {
 // and the second only sends.
 //
 // Errors:
-//   kResourceExhausted  no descriptor left.
+//   kResourceExhausted   no descriptor or memory left.
+//   kFailedPrecondition  this process has closed descriptors that it did not
+//                        know, before its first use of an arena.
 // Source: CPython multiprocessing.Pipe(duplex). Differs: always a pair of Unix
 // sockets, so that a one-way pipe carries descriptors too.
 absl::StatusOr<std::pair<Connection, Connection>> Pipe(bool duplex = true);

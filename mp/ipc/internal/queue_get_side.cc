@@ -1,0 +1,69 @@
+#include "mp/ipc/internal/queue_get_side.h"
+
+#include <atomic>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "mp/base/members.h"
+#include "mp/base/status_macros.h"
+#include "mp/ipc/internal/queue_layout.h"
+#include "mp/ipc/internal/queue_memory.h"
+
+namespace mp::internal {
+
+absl::Status QueueGetSide::Damaged(absl::string_view what) const {
+  return absl::DataLossError(
+      absl::StrCat("Queue::Get: its memory is damaged: ", what));
+}
+
+// A pad and a link are written along with the message behind them.
+absl::Status QueueGetSide::FindBehind(GetCursor& cursor, EntryHeader header) {
+  if (header.kind == EntryKind::kPad) {
+    cursor.head += cursor.memory.Left(cursor.head);
+  } else if (header.kind == EntryKind::kLink && header.size < kMaxSegments &&
+             header.size != cursor.segment) {
+    MP_ASSIGN_OR_RETURN(cursor.memory,
+                        memory_.At(static_cast<uint32_t>(header.size)));
+    cursor.segment = static_cast<uint32_t>(header.size);
+    cursor.head = 0;
+    cursor.has_moved = true;
+  } else {
+    return Damaged("no message where one should be");
+  }
+  return Show(cursor, LoadHeader(cursor.memory.At(cursor.head)));
+}
+
+// The put side does not use it again before it is nobody's previous one.
+void QueueGetSide::GiveBackPrevious(uint32_t segment) {
+  std::atomic<uint32_t>& previous = head_.segments[segment].previous;
+  const uint32_t before = previous.load(std::memory_order_relaxed);
+  if (before >= kMaxSegments || before == segment) return;
+  memory_.GiveBack(before);
+  previous.store(kNoSegment, std::memory_order_release);
+}
+
+void QueueGetSide::Follow(GetCursor& cursor, uint32_t segment) {
+  const auto memory = memory_.At(segment);
+  if (!memory.ok()) return;
+  const uint32_t place = side_.states[cursor.taken.which()].place.load();
+  const uint64_t tally = side_.tallies[cursor.taken.which()].load();
+  cursor.memory = *memory;
+  cursor.segment = segment;
+  cursor.head = 0;
+  side_.tallies[cursor.taken.which() ^ 1].store(tally);
+  Store(cursor, 0, place);
+  GiveBackPrevious(segment);
+}
+
+void QueueGetSide::Repair() {
+  const SideCount taken = {side_.count.load()};
+  const GetState& state = side_.states[taken.which()];
+  const uint32_t place = state.place.load() % MembersTable::kMaxMembers;
+  head_.tallies[place].taken.store(side_.tallies[taken.which()].load());
+  const uint32_t segment = state.segment.load();
+  if (segment < kMaxSegments) GiveBackPrevious(segment);
+}
+
+}  // namespace mp::internal
