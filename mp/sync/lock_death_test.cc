@@ -14,6 +14,7 @@
 #include "mp/process/context.h"
 #include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
+#include "mp/sync/event.h"
 #include "mp/sync/internal/lock_word.h"
 #include "mp/sync/lock.h"
 #include "mp/sync/rlock.h"
@@ -52,13 +53,11 @@ absl::Status Take(RwLock& lock, absl::Duration timeout) {
 absl::Status Drop(Lock& lock) { return lock.Release(); }
 absl::Status Drop(RLock& lock) { return lock.Release(); }
 absl::Status Drop(RwLock& lock) { return lock.ReleaseWrite(); }
-bool IsTaken(const Lock& lock) { return lock.Locked(); }
-bool IsTaken(const RLock& lock) { return lock.Locked(); }
-bool IsTaken(const RwLock& lock) { return lock.LockedForWriting(); }
 
 template <typename L>
-absl::Status TakeAndStay(L lock) {
+absl::Status TakeAndStay(L lock, Event has_it) {
   MP_RETURN_IF_ERROR(Take(lock, kLong));
+  MP_RETURN_IF_ERROR(has_it.Set());
   while (true) pause();
 }
 
@@ -67,9 +66,10 @@ class LockDeathTest : public internal::StartMethodTest {
   // Starts a process that takes `lock` and keeps it.
   template <typename L>
   Process StartHolder(const L& lock) {
-    Process process(options(), TakeAndStay<L>, lock);
+    Event has_it = *Event::Create();
+    Process process(options(), TakeAndStay<L>, lock, has_it);
     MP_CHECK_OK(process.Start());
-    while (!IsTaken(lock)) absl::SleepFor(absl::Milliseconds(1));
+    MP_CHECK_OK(has_it.Wait(kLong));
     return process;
   }
 
@@ -178,7 +178,7 @@ TEST_P(LockDeathTest, OneThatEndsInOrderMayForgetIt) {
 TEST_P(LockDeathTest, ADeadWaiterHarmsNobody) {
   Lock lock = *Lock::Create();
   ASSERT_THAT(lock.Acquire(), IsOk());
-  Process waiter(options(), TakeAndStay<Lock>, lock);
+  Process waiter(options(), TakeAndStay<Lock>, lock, *Event::Create());
   ASSERT_THAT(waiter.Start(), IsOk());
   while ((lock.placed()->word.word.load() & internal::LockWord::kWaiters) ==
          0) {
