@@ -91,10 +91,12 @@ absl::StatusOr<void*> Keep(const Fd& description) {
 
 }  // namespace
 
+// The analysis does not see that the handlers come in this order.
 void Members::HoldOverForks() {
-  static const int done = pthread_atfork([] { description_open.Lock(); },
-                                         [] { description_open.Unlock(); },
-                                         [] { description_open.Unlock(); });
+  static const int done = pthread_atfork(
+      []() ABSL_NO_THREAD_SAFETY_ANALYSIS { description_open.Lock(); },
+      []() ABSL_NO_THREAD_SAFETY_ANALYSIS { description_open.Unlock(); },
+      []() ABSL_NO_THREAD_SAFETY_ANALYSIS { description_open.Unlock(); });
   static_cast<void>(done);
 }
 

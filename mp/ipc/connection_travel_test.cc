@@ -219,7 +219,9 @@ TEST(ConnectionFdsTest, DescriptorsOverTcpAreRefusedAndNothingIsSent) {
 
 // A TCP connection itself may travel, over a Unix one.
 TEST(ConnectionFdsTest, TcpConnectionIsSharedWithAnotherProcess) {
-  auto [client, server] = TcpPair();
+  auto tcp = TcpPair();
+  Connection& client = tcp.first;
+  Connection& server = tcp.second;
   auto ends = Pipe();
   ASSERT_THAT(ends, IsOk());
   ASSERT_THAT(ends->first.Send(client), IsOk());

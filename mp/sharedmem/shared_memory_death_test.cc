@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <iostream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -46,7 +47,6 @@ using ::mp::testing::WasKilledBy;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 
-constexpr absl::StatusCode kNotFound = absl::StatusCode::kNotFound;
 constexpr absl::Duration kLong = absl::Seconds(60);
 
 std::string TestName(absl::string_view what) {
@@ -78,6 +78,19 @@ std::vector<std::string> ListedNames() {
   for (const SharedMemoryInfo& block : *blocks) names.push_back(block.name);
   return names;
 }
+
+// These tests stop processes that hold locks of the registry, which those of
+// other tests would wait for.
+class OwnShm : public ::testing::Environment {
+ public:
+  void SetUp() override {
+    if (!internal::TryToMountOwnShm()) {
+      std::cerr << "no /dev/shm of their own: these tests share it\n";
+    }
+  }
+};
+const ::testing::Environment* const kOwnShm =
+    ::testing::AddGlobalTestEnvironment(new OwnShm);
 
 // Kills children at each step of something, and looks after each.
 class SharedMemoryStepTest : public ::testing::Test {

@@ -9,6 +9,10 @@ namespace mp::internal {
 // What a child exits with if this machine does not let it do the test.
 inline constexpr int kNotHere = 77;
 
+// Has this process, which has one thread, see an empty /dev/shm of 1 MiB that
+// nobody else sees. Returns whether it could.
+bool TryToMountOwnShm();
+
 // Has this process, a child of a test, see an empty /dev/shm of 1 MiB that
 // nobody else sees; or ends it with kNotHere.
 //
