@@ -23,6 +23,7 @@
 #include "mp/sharedmem/internal/own_shm.h"
 #include "mp/sharedmem/internal/registry_file.h"
 #include "mp/sharedmem/internal/registry_layout.h"
+#include "mp/sharedmem/internal/unique_name.h"
 #include "mp/sharedmem/shared_memory.h"
 #include "mp/testing/child.h"
 #include "mp/testing/marker.h"
@@ -34,6 +35,7 @@ namespace mp {
 namespace {
 
 using ::mp::internal::RegistryFile;
+using ::mp::internal::UniqueName;
 using ::mp::testing::Child;
 using ::mp::testing::ExitedWith;
 using ::mp::testing::IsOk;
@@ -48,10 +50,6 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 
 constexpr absl::Duration kLong = absl::Seconds(60);
-
-std::string TestName(absl::string_view what) {
-  return absl::StrCat("mp_death_test.", getpid(), ".", what);
-}
 
 std::string PathOf(const std::string& name) {
   return absl::StrCat("/dev/shm/", name);
@@ -135,8 +133,8 @@ class SharedMemoryStepTest : public ::testing::Test {
     EXPECT_THAT(MakeNamed(name).Unlink(), IsOk());
   }
 
-  const std::string name_ = TestName("stepped");
-  const std::string bystanders_name_ = TestName("bystander");
+  const std::string name_ = UniqueName("stepped");
+  const std::string bystanders_name_ = UniqueName("bystander");
   SharedMemory bystander_;
 };
 
@@ -239,7 +237,7 @@ TEST_F(SharedMemoryStepTest, ForkedChildKeepsNoNameLocked) {
 }
 
 TEST(SharedMemoryDeathTest, StoppedLookerHasItsNameToItself) {
-  const std::string name = TestName("locked");
+  const std::string name = UniqueName("locked");
   const SharedMemory block = MakeNamed(name);
   Marker ready = *Marker::Create();
   Child looker = RunInChild([&]() -> absl::Status {
@@ -252,7 +250,7 @@ TEST(SharedMemoryDeathTest, StoppedLookerHasItsNameToItself) {
   ASSERT_THAT(ready.Await(kLong), IsOk());
   EXPECT_THAT(block.Unlink(),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr(name)));
-  EXPECT_THAT(MakeNamed(TestName("other")).Unlink(), IsOk());
+  EXPECT_THAT(MakeNamed(UniqueName("other")).Unlink(), IsOk());
   looker.Kill(SIGKILL);
   looker.Wait();
   EXPECT_THAT(block.Unlink(), IsOk());
@@ -303,7 +301,7 @@ TEST(SharedMemoryDeathTest, ForkedChildOfAParentWithThreadsCanDoAll) {
   for (int i = 0; i < 3; ++i) {
     threads.emplace_back([&done, i] {
       while (!done) {
-        const SharedMemory block = MakeNamed(TestName(absl::StrCat("t", i)));
+        const SharedMemory block = MakeNamed(UniqueName(absl::StrCat("t", i)));
         SharedMemory().name();
         MP_CHECK_OK(block.Unlink());
       }
@@ -313,7 +311,7 @@ TEST(SharedMemoryDeathTest, ForkedChildOfAParentWithThreadsCanDoAll) {
     Child child = RunInChild([]() -> absl::Status {
       alarm(60);  // instead of for ever
       if (!SharedMemory().name().empty()) return absl::InternalError("name");
-      MP_RETURN_IF_ERROR(MakeNamed(TestName("c")).Unlink());
+      MP_RETURN_IF_ERROR(MakeNamed(UniqueName("c")).Unlink());
       return SharedMemory::List().status();
     });
     ASSERT_THAT(child.Wait(), ExitedWith(0));

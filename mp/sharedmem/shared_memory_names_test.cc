@@ -22,6 +22,7 @@
 #include "mp/process/process.h"
 #include "mp/sharedmem/internal/file_id.h"
 #include "mp/sharedmem/internal/named_block.h"
+#include "mp/sharedmem/internal/unique_name.h"
 #include "mp/sharedmem/shared_memory.h"
 #include "mp/testing/child.h"
 #include "mp/testing/marker.h"
@@ -32,6 +33,7 @@ namespace {
 
 using ::mp::internal::kLong;
 using ::mp::internal::StartMethodTest;
+using ::mp::internal::UniqueName;
 using ::mp::testing::Child;
 using ::mp::testing::ExitedWith;
 using ::mp::testing::IsOk;
@@ -44,11 +46,6 @@ using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
 constexpr absl::StatusCode kNotFound = absl::StatusCode::kNotFound;
-
-// A name of this test alone.
-std::string TestName(absl::string_view what) {
-  return absl::StrCat("mp_names_test.", getpid(), ".", what);
-}
 
 // Whether there is such a name, without looking for dead owners.
 bool IsThere(const std::string& name) {
@@ -81,7 +78,7 @@ void MakeInDeadChild(const std::string& name, bool track = true) {
 }
 
 TEST(SharedMemoryNamesTest, BlockIsFoundByItsNameWithItsSize) {
-  const std::string name = TestName("basics");
+  const std::string name = UniqueName("basics");
   const SharedMemory block = MakeNamed(name);
   EXPECT_EQ(block.name(), name);
   EXPECT_THAT(SharedMemory::Create(5, {.name = name}),
@@ -111,8 +108,8 @@ TEST(SharedMemoryNamesTest, NewNamesAreLikeCPythons) {
 }
 
 TEST(SharedMemoryNamesTest, NewNameThatIsTakenIsTriedAgain) {
-  const SharedMemory taken = MakeNamed(TestName("taken"));
-  std::vector<std::string> names = {TestName("free"), taken.name(),
+  const SharedMemory taken = MakeNamed(UniqueName("taken"));
+  std::vector<std::string> names = {UniqueName("free"), taken.name(),
                                     taken.name()};
   const auto fd = internal::CreateNamelessBlock({.size_bytes = 10});
   ASSERT_THAT(fd, IsOk());
@@ -124,7 +121,7 @@ TEST(SharedMemoryNamesTest, NewNameThatIsTakenIsTriedAgain) {
                                           names.pop_back();
                                           return name;
                                         });
-  EXPECT_THAT(name, IsOkAndHolds(TestName("free")));
+  EXPECT_THAT(name, IsOkAndHolds(UniqueName("free")));
   EXPECT_THAT(SharedMemory::Unlink(*name), IsOk());
   EXPECT_THAT(taken.Unlink(), IsOk());
 }
@@ -140,39 +137,39 @@ TEST(SharedMemoryNamesTest, WhatIsNoNameIsRefused) {
   }
   EXPECT_THAT(SharedMemory::Open(""),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("empty")));
-  std::string longest = TestName("");
+  std::string longest = UniqueName("");
   longest.resize(255, 'x');
   const SharedMemory block = MakeNamed(longest);
   EXPECT_THAT(block.Unlink(), IsOk());
 }
 
 TEST(SharedMemoryNamesTest, KilledOwnersNameGoesWithTheNextLook) {
-  const std::string name = TestName("killed");
+  const std::string name = UniqueName("killed");
   for (const int look : {0, 1, 2}) {
     ASSERT_NO_FATAL_FAILURE(MakeInDeadChild(name));
     if (look == 0) SharedMemory::List().status().IgnoreError();
     if (look == 1) SharedMemory::Open("none").status().IgnoreError();
-    if (look == 2) MakeNamed(TestName("next")).Unlink().IgnoreError();
+    if (look == 2) MakeNamed(UniqueName("next")).Unlink().IgnoreError();
     EXPECT_FALSE(IsThere(name));
   }
 }
 
 TEST(SharedMemoryNamesTest, KilledOwnersNameCanBeTaken) {
-  const std::string name = TestName("taken over");
+  const std::string name = UniqueName("taken over");
   ASSERT_NO_FATAL_FAILURE(MakeInDeadChild(name));
   const SharedMemory block = MakeNamed(name);
   EXPECT_THAT(block.Unlink(), IsOk());
 }
 
 TEST(SharedMemoryNamesTest, UntrackedNameStays) {
-  const std::string name = TestName("untracked");
+  const std::string name = UniqueName("untracked");
   ASSERT_NO_FATAL_FAILURE(MakeInDeadChild(name, /*track=*/false));
   EXPECT_THAT(SharedMemory::Open(name), IsOk());
   EXPECT_THAT(SharedMemory::Unlink(name), IsOk());
 }
 
 TEST(SharedMemoryNamesTest, BlocksOfOtherProgramsAreLeftAlone) {
-  const std::string name = TestName("foreign");
+  const std::string name = UniqueName("foreign");
   const Fd fd(shm_open(name.c_str(), O_CREAT | O_RDWR, 0600));
   ASSERT_EQ(ftruncate(fd.get(), 10), 0);
   EXPECT_THAT(ListedNames(), ::testing::Not(::testing::Contains(name)));
@@ -182,7 +179,7 @@ TEST(SharedMemoryNamesTest, BlocksOfOtherProgramsAreLeftAlone) {
 }
 
 TEST(SharedMemoryNamesTest, StoppedOwnerKeepsItsName) {
-  const std::string name = TestName("stopped");
+  const std::string name = UniqueName("stopped");
   Marker ready = *Marker::Create();
   Child child = RunInChild([&]() -> absl::Status {
     const SharedMemory block = MakeNamed(name);
@@ -199,14 +196,14 @@ TEST(SharedMemoryNamesTest, StoppedOwnerKeepsItsName) {
 }
 
 TEST(SharedMemoryNamesTest, NameStaysThoughTheHandleGoes) {
-  const std::string name = TestName("closed");
+  const std::string name = UniqueName("closed");
   MakeNamed(name).Close();
   EXPECT_THAT(ListedNames(), ::testing::Contains(name));
   EXPECT_THAT(SharedMemory::Unlink(name), IsOk());
 }
 
 TEST(SharedMemoryNamesTest, ForkedChildDoesNotKeepItsParentsName) {
-  const std::string name = TestName("forked");
+  const std::string name = UniqueName("forked");
   Marker ready = *Marker::Create();
   Marker done = *Marker::Create();
   Child parent = RunInChild([&]() -> absl::Status {
@@ -227,7 +224,7 @@ TEST(SharedMemoryNamesTest, ForkedChildDoesNotKeepItsParentsName) {
 }
 
 TEST(SharedMemoryNamesTest, OpeningNeverRemoves) {
-  const SharedMemory block = MakeNamed(TestName("opened"));
+  const SharedMemory block = MakeNamed(UniqueName("opened"));
   Child child = RunInChild([&]() -> absl::Status {
     MP_RETURN_IF_ERROR(SharedMemory::Open(block.name()).status());
     raise(SIGKILL);
@@ -239,7 +236,7 @@ TEST(SharedMemoryNamesTest, OpeningNeverRemoves) {
 }
 
 TEST(SharedMemoryNamesTest, NameGoesWithTheLastOfItsOwners) {
-  const std::string name = TestName("owners");
+  const std::string name = UniqueName("owners");
   Marker made = *Marker::Create();
   Child maker = RunInChild([&]() -> absl::Status {
     const SharedMemory block = MakeNamed(name);
@@ -264,7 +261,7 @@ TEST(SharedMemoryNamesTest, NameGoesWithTheLastOfItsOwners) {
 }
 
 TEST(SharedMemoryNamesTest, TrackedOpenAdoptsWhatHadNoOwner) {
-  const std::string name = TestName("adopted");
+  const std::string name = UniqueName("adopted");
   const SharedMemory block = MakeNamed(name, /*track=*/false);
   Child child = RunInChild([&]() -> absl::Status {
     const auto block =
@@ -279,7 +276,7 @@ TEST(SharedMemoryNamesTest, TrackedOpenAdoptsWhatHadNoOwner) {
 }
 
 TEST(SharedMemoryNamesTest, NameThatIsGivenUpStays) {
-  const std::string name = TestName("given up");
+  const std::string name = UniqueName("given up");
   Child child = RunInChild([&]() -> absl::Status {
     MP_RETURN_IF_ERROR(MakeNamed(name).GiveUpOwnership());
     raise(SIGKILL);
@@ -291,7 +288,7 @@ TEST(SharedMemoryNamesTest, NameThatIsGivenUpStays) {
 }
 
 TEST(SharedMemoryNamesTest, OldHandleDoesNotTouchANewBlockOfItsName) {
-  const std::string name = TestName("reused");
+  const std::string name = UniqueName("reused");
   const SharedMemory old = MakeNamed(name);
   ASSERT_THAT(old.Unlink(), IsOk());
   const SharedMemory now = MakeNamed(name);
@@ -303,7 +300,7 @@ TEST(SharedMemoryNamesTest, OldHandleDoesNotTouchANewBlockOfItsName) {
 }
 
 TEST(SharedMemoryNamesTest, LookersNeverTakeALivingOwnersName) {
-  const std::string name = TestName("hammered");
+  const std::string name = UniqueName("hammered");
   std::vector<Child> lookers;
   for (int i = 0; i < 3; ++i) {
     lookers.push_back(RunInChild([]() -> absl::Status {
@@ -323,7 +320,7 @@ MP_INSTANTIATE_TEST_SUITE(SharedMemoryNamesTravelTest, AllStartMethods);
 
 TEST_P(SharedMemoryNamesTravelTest, AnyNameWorks) {
   for (const std::string what : {"a:b:c", "line\nline", "ünï", "-rf *"}) {
-    const SharedMemory block = MakeNamed(TestName(what));
+    const SharedMemory block = MakeNamed(UniqueName(what));
     EXPECT_EQ(Run([](SharedMemory block) { return block.Fill('c'); }, block),
               0);
     EXPECT_EQ(block.view(), std::string(100, 'c'));
@@ -347,7 +344,7 @@ TEST_P(SharedMemoryNamesTravelTest, UnlinkedBlockIsNotFound) {
 
 TEST_P(SharedMemoryNamesTravelTest, NameGoesWithAnOrderlyExitAndNoLook) {
   if (is_thread()) GTEST_SKIP() << "a thread's names are its process's";
-  const std::string name = TestName("orderly");
+  const std::string name = UniqueName("orderly");
   EXPECT_EQ(Run([](std::string name) { MakeNamed(name); }, name), 0);
   EXPECT_FALSE(IsThere(name));
 }

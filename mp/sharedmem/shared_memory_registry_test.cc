@@ -28,6 +28,7 @@
 #include "mp/sharedmem/internal/own_shm.h"
 #include "mp/sharedmem/internal/registry_file.h"
 #include "mp/sharedmem/internal/registry_layout.h"
+#include "mp/sharedmem/internal/unique_name.h"
 #include "mp/sharedmem/shared_memory.h"
 #include "mp/testing/child.h"
 #include "mp/testing/marker.h"
@@ -40,6 +41,7 @@ namespace {
 
 using ::mp::internal::RegistryFile;
 using ::mp::internal::RunFinalizers;
+using ::mp::internal::UniqueName;
 using ::mp::testing::Child;
 using ::mp::testing::ExitedWith;
 using ::mp::testing::IsOk;
@@ -56,10 +58,6 @@ using ::testing::IsEmpty;
 
 constexpr absl::StatusCode kNotFound = absl::StatusCode::kNotFound;
 constexpr absl::Duration kLong = absl::Seconds(60);
-
-std::string TestName(absl::string_view what) {
-  return absl::StrCat("mp_registry_test.", getpid(), ".", what);
-}
 
 std::string PathOf(const std::string& name) {
   return absl::StrCat("/dev/shm/", name);
@@ -399,7 +397,7 @@ TEST(SharedMemoryRegistryTest, RegistryThatIsRemovedIsMadeAgain) {
 }
 
 TEST(SharedMemoryRegistryTest, OwnerMovesToAnotherShmAndIsNotForgotten) {
-  const std::string name = TestName("before");
+  const std::string name = UniqueName("before");
   Marker ready = *Marker::Create();
   Child child = RunInChild([&]() -> absl::Status {
     const SharedMemory before = MakeNamed(name);
