@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -23,12 +22,14 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mp/base/status_macros.h"
 #include "mp/pool/current_task.h"
 #include "mp/pool/future.h"
 #include "mp/pool/pool_options.h"
 #include "mp/pool/wait_futures.h"
 #include "mp/process/context.h"
 #include "mp/process/internal/start_method_test_fixture.h"
+#include "mp/process/process.h"
 #include "mp/testing/leaks.h"
 #include "mp/testing/status_matchers.h"
 
@@ -360,14 +361,18 @@ TEST_P(PoolDeathTest, IdleWorkersThatAreKilledAreReplaced) {
   }
 }
 
+Pool* forgotten_pool = nullptr;
+
+absl::Status ForgetAPool(StartMethod method) {
+  absl::StatusOr<Pool> pool = Pool::Create({.processes = 2, .context = method});
+  MP_RETURN_IF_ERROR(pool.status());
+  forgotten_pool = new Pool(*std::move(pool));
+  return forgotten_pool->Apply(Square, 2).status();
+}
+
 TEST_P(PoolDeathTest, ProgramNeedNotCloseItsPool) {
-  EXPECT_EXIT(
-      {
-        auto* const pool = new Pool(*MakePool());
-        if (!pool->Apply(Square, 2).ok()) std::exit(2);
-        std::exit(0);
-      },
-      ::testing::ExitedWithCode(0), "");
+  Process program({.context = GetParam()}, ForgetAPool, GetParam());
+  EXPECT_EQ(internal::ExitCodeOf(program), 0);
 }
 
 }  // namespace
