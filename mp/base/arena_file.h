@@ -87,11 +87,6 @@ absl::Status LockTransit(int description, SlotIndex first, uint32_t count);
 // Takes that back.
 void UnlockTransit(int description, SlotIndex first, uint32_t count);
 
-// How this program was built, as far as it must be the same in all processes
-// that share an arena: bits, and what they mean.
-uint32_t BuildMode();
-std::string BuildModeName(uint32_t mode);
-
 }  // namespace mp::internal
 
 #endif  // MP_BASE_ARENA_FILE_H_

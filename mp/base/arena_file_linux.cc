@@ -19,8 +19,8 @@
 #include "mp/base/arena_layout.h"
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
+#include "mp/base/format_head.h"
 #include "mp/base/open_file.h"
-#include "mp/base/sanitizers.h"
 #include "mp/base/status_macros.h"
 
 namespace mp::internal {
@@ -45,11 +45,8 @@ absl::Status NotAnArena(absl::string_view why) {
       absl::StrCat("Arena::Attach: the descriptor is of no arena: ", why));
 }
 
-absl::Status BuiltOtherwise(absl::string_view what, absl::string_view theirs,
-                            absl::string_view ours) {
-  return absl::FailedPreconditionError(
-      absl::StrCat("Arena::Attach: the arena was made by a program with ", what,
-                   " ", theirs, ", this one has ", ours));
+FormatHead OwnFormat() {
+  return FormatHead::Of(kArenaMagic, kArenaVersion, sizeof(ArenaHead));
 }
 
 // The largest that RLIMIT_FSIZE allows. More would raise SIGXFSZ.
@@ -99,35 +96,16 @@ absl::StatusOr<std::pair<char*, size_t>> SizeAndMap(int fd, size_t bytes) {
 }
 
 void WriteHead(ArenaHead& head, size_t bytes) {
-  std::memcpy(head.magic, kArenaMagic, sizeof(head.magic));
-  head.version = kArenaVersion;
-  head.word_bytes = sizeof(void*);
-  head.build = BuildMode();
-  head.head_bytes = sizeof(ArenaHead);
+  head.format = OwnFormat();
   head.file_bytes = bytes;
   head.next_chunk = 1;
 }
 
 absl::Status CheckHead(const ArenaHead& head, size_t bytes) {
-  if (std::memcmp(head.magic, kArenaMagic, sizeof(head.magic)) != 0) {
-    return NotAnArena("it does not begin with \"mpARENA\"");
-  }
-  if (head.version != kArenaVersion) {
-    return BuiltOtherwise("version", absl::StrCat(head.version),
-                          absl::StrCat(kArenaVersion));
-  }
-  if (head.word_bytes != sizeof(void*)) {
-    return BuiltOtherwise("pointers of bytes:", absl::StrCat(head.word_bytes),
-                          absl::StrCat(sizeof(void*)));
-  }
-  if (head.build != BuildMode()) {
-    return BuiltOtherwise("the build mode", BuildModeName(head.build),
-                          BuildModeName(BuildMode()));
-  }
-  if (head.head_bytes != sizeof(ArenaHead) || head.file_bytes != bytes) {
-    return NotAnArena("its head does not say how long it is");
-  }
-  return absl::OkStatus();
+  MP_RETURN_IF_ERROR(
+      CheckFormat(head.format, OwnFormat(), "Arena::Attach", "arena"));
+  if (head.file_bytes == bytes) return absl::OkStatus();
+  return NotAnArena("its head does not say how long it is");
 }
 
 }  // namespace
@@ -232,23 +210,6 @@ absl::Status LockTransit(int description, SlotIndex first, uint32_t count) {
 void UnlockTransit(int description, SlotIndex first, uint32_t count) {
   struct flock bytes = TransitOf(first, count, F_UNLCK);
   fcntl(description, F_OFD_SETLK, &bytes);
-}
-
-uint32_t BuildMode() {
-#ifdef NDEBUG
-  constexpr bool kDebug = false;
-#else
-  constexpr bool kDebug = true;
-#endif
-  return (kDebug ? 1u : 0u) | (kAddressSanitizer ? 2u : 0u) |
-         (kThreadSanitizer ? 4u : 0u);
-}
-
-std::string BuildModeName(uint32_t mode) {
-  if (mode > 7) return absl::StrCat("number ", mode);
-  return absl::StrCat((mode & 1) != 0 ? "debug" : "optimized",
-                      (mode & 2) != 0 ? " with address sanitizer" : "",
-                      (mode & 4) != 0 ? " with thread sanitizer" : "");
 }
 
 }  // namespace mp::internal

@@ -6,12 +6,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "mp/base/format_head.h"
 #include "mp/base/members.h"
 
 // How an arena's file is laid out: see docs/arena_format.md.
 namespace mp::internal {
 
-inline constexpr char kArenaMagic[8] = {'m', 'p', 'A', 'R', 'E', 'N', 'A', 0};
+inline constexpr char kArenaMagic[] = "mpARENA";
 inline constexpr uint32_t kArenaVersion = 1;
 
 inline constexpr size_t kMinArenaBytes = size_t{1} << 20;
@@ -87,11 +88,7 @@ struct ArenaHead {
   };
 
   // What was said when it was made, and never changes.
-  char magic[8];
-  uint32_t version;
-  uint32_t word_bytes;
-  uint32_t build;  // BuildMode()
-  uint32_t head_bytes;
+  FormatHead format;
   uint64_t file_bytes;
   uint64_t unused[3];
 

@@ -25,6 +25,7 @@
 #include "mp/base/arena_layout.h"
 #include "mp/base/arena_transit.h"
 #include "mp/base/fd.h"
+#include "mp/base/format_head.h"
 #include "mp/base/members.h"
 #include "mp/base/sanitizers.h"
 #include "mp/base/status_macros.h"
@@ -217,11 +218,8 @@ absl::Status AttachDamaged(void (*damage)(internal::ArenaHead&),
   Fd fd(memfd_create("forged", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) std::abort();
   internal::ArenaHead head = {};
-  std::memcpy(head.magic, internal::kArenaMagic, sizeof(head.magic));
-  head.version = internal::kArenaVersion;
-  head.word_bytes = sizeof(void*);
-  head.build = internal::BuildMode();
-  head.head_bytes = sizeof(head);
+  head.format = FormatHead::Of(internal::kArenaMagic, internal::kArenaVersion,
+                               sizeof(head));
   head.file_bytes = bytes;
   head.next_chunk = 1;
   damage(head);
@@ -233,11 +231,11 @@ absl::Status AttachDamaged(void (*damage)(internal::ArenaHead&),
 TEST_F(ArenaTest, RefusesADamagedHead) {
   const auto nothing = [](internal::ArenaHead&) {};
   EXPECT_THAT(AttachDamaged(nothing), IsOk());
-  EXPECT_THAT(AttachDamaged([](auto& head) { head.magic[2] = 'x'; }),
+  EXPECT_THAT(AttachDamaged([](auto& head) { head.format.magic[2] = 'x'; }),
               StatusIs(absl::StatusCode::kDataLoss));
   EXPECT_THAT(AttachDamaged([](auto& head) { head.file_bytes *= 2; }),
               StatusIs(absl::StatusCode::kDataLoss));
-  EXPECT_THAT(AttachDamaged([](auto& head) { head.head_bytes += 1; }),
+  EXPECT_THAT(AttachDamaged([](auto& head) { head.format.head_bytes += 1; }),
               StatusIs(absl::StatusCode::kDataLoss));
   EXPECT_THAT(AttachDamaged(nothing, internal::kMinArenaBytes + 4096),
               StatusIs(absl::StatusCode::kDataLoss));
@@ -251,13 +249,13 @@ TEST_F(ArenaTest, RefusesADamagedHead) {
 }
 
 TEST_F(ArenaTest, SaysHowAnotherProgramWasBuilt) {
-  EXPECT_THAT(AttachDamaged([](auto& head) { head.version = 77; }),
+  EXPECT_THAT(AttachDamaged([](auto& head) { head.format.version = 77; }),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        HasSubstr("version 77, this one has 1")));
-  EXPECT_THAT(AttachDamaged([](auto& head) { head.word_bytes = 4; }),
+  EXPECT_THAT(AttachDamaged([](auto& head) { head.format.word_bytes = 4; }),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("4")));
   EXPECT_THAT(
-      AttachDamaged([](auto& head) { head.build ^= 1; }),
+      AttachDamaged([](auto& head) { head.format.build ^= 1; }),
       StatusIs(absl::StatusCode::kFailedPrecondition,
                ::testing::AllOf(HasSubstr("debug"), HasSubstr("optimized"))));
 }

@@ -535,7 +535,7 @@ TEST_F(QueueCoreTest, AQueueOfAnotherVersionIsNamed) {
   auto queue = MakeQueue();
   const uint32_t other = kQueueVersion + 1;
   ASSERT_EQ(pwrite(queue->memory_fd(), &other, sizeof(other),
-                   offsetof(QueueHead, version)),
+                   offsetof(QueueHead, format) + offsetof(FormatHead, version)),
             sizeof(other));
   EXPECT_THAT(
       QueueCore::Attach(*Fd::DupOf(queue->memory_fd())),

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "mp/base/format_head.h"
 #include "mp/base/members.h"
 #include "mp/base/parking.h"
 #include "mp/sync/internal/lock_word.h"
@@ -15,7 +16,7 @@
 
 namespace mp::internal {
 
-inline constexpr char kQueueMagic[8] = {'m', 'p', 'Q', 'U', 'E', 'U', 'E', 0};
+inline constexpr char kQueueMagic[] = "mpQUEUE";
 inline constexpr uint32_t kQueueVersion = 1;
 
 // The file is so many windows of one size: one for the head, and one for each
@@ -176,11 +177,7 @@ enum class QueueEnd : uint32_t {
 
 struct QueueHead {
   // Never changes.
-  char magic[8];
-  uint32_t version;
-  uint32_t word_bytes;  // of a pointer
-  uint32_t build;       // BuildMode()
-  uint32_t head_bytes;
+  FormatHead format;
   uint64_t window_bytes;
   uint64_t maxsize;
   uint64_t max_bytes;

@@ -8,7 +8,6 @@
 #include <bit>
 #include <cerrno>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -16,9 +15,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "mp/base/arena_file.h"
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
+#include "mp/base/format_head.h"
 #include "mp/base/io.h"
 #include "mp/base/status_macros.h"
 #include "mp/ipc/internal/queue_layout.h"
@@ -35,11 +34,8 @@ absl::Status NotAQueue(absl::string_view why) {
       absl::StrCat("Queue: the descriptor is of no queue: ", why));
 }
 
-absl::Status BuiltOtherwise(absl::string_view what, absl::string_view theirs,
-                            absl::string_view ours) {
-  return absl::FailedPreconditionError(
-      absl::StrCat("Queue: it was made by a program with ", what, " ", theirs,
-                   ", this one has ", ours));
+FormatHead OwnFormat() {
+  return FormatHead::Of(kQueueMagic, kQueueVersion, sizeof(QueueHead));
 }
 
 // As large as RLIMIT_FSIZE allows. More would raise SIGXFSZ.
@@ -77,34 +73,13 @@ absl::Status Allocate(int fd, int64_t offset, uint64_t bytes) {
 }
 
 absl::Status CheckHead(const QueueHead& head, uint64_t window_bytes) {
-  if (std::memcmp(head.magic, kQueueMagic, sizeof(head.magic)) != 0) {
-    return NotAQueue("it does not begin with \"mpQUEUE\"");
-  }
-  if (head.version != kQueueVersion) {
-    return BuiltOtherwise("version", absl::StrCat(head.version),
-                          absl::StrCat(kQueueVersion));
-  }
-  if (head.word_bytes != sizeof(void*)) {
-    return BuiltOtherwise("pointers of bytes:", absl::StrCat(head.word_bytes),
-                          absl::StrCat(sizeof(void*)));
-  }
-  if (head.build != BuildMode()) {
-    return BuiltOtherwise("the build mode", BuildModeName(head.build),
-                          BuildModeName(BuildMode()));
-  }
-  if (head.head_bytes != sizeof(QueueHead) ||
-      head.window_bytes != window_bytes) {
-    return NotAQueue("its head does not say how long it is");
-  }
-  return absl::OkStatus();
+  MP_RETURN_IF_ERROR(CheckFormat(head.format, OwnFormat(), "Queue", "queue"));
+  if (head.window_bytes == window_bytes) return absl::OkStatus();
+  return NotAQueue("its head does not say how long it is");
 }
 
 void WriteHead(QueueHead& head, uint64_t window_bytes) {
-  std::memcpy(head.magic, kQueueMagic, sizeof(head.magic));
-  head.version = kQueueVersion;
-  head.word_bytes = sizeof(void*);
-  head.build = BuildMode();
-  head.head_bytes = sizeof(QueueHead);
+  head.format = OwnFormat();
   head.window_bytes = window_bytes;
   head.segments[0].bytes.store(kFirstSegmentBytes);
   head.segments[0].previous.store(kNoSegment);
