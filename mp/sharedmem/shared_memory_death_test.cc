@@ -23,6 +23,7 @@
 #include "mp/sharedmem/internal/own_shm.h"
 #include "mp/sharedmem/internal/registry_file.h"
 #include "mp/sharedmem/internal/registry_layout.h"
+#include "mp/sharedmem/internal/test_blocks.h"
 #include "mp/sharedmem/internal/unique_name.h"
 #include "mp/sharedmem/shared_memory.h"
 #include "mp/testing/child.h"
@@ -34,7 +35,11 @@
 namespace mp {
 namespace {
 
+using ::mp::internal::IsThere;
+using ::mp::internal::ListedNames;
+using ::mp::internal::MakeNamed;
 using ::mp::internal::RegistryFile;
+using ::mp::internal::RegistryPath;
 using ::mp::internal::UniqueName;
 using ::mp::testing::Child;
 using ::mp::testing::ExitedWith;
@@ -50,32 +55,6 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 
 constexpr absl::Duration kLong = absl::Seconds(60);
-
-std::string PathOf(const std::string& name) {
-  return absl::StrCat("/dev/shm/", name);
-}
-
-bool IsThere(const std::string& name) {
-  return access(PathOf(name).c_str(), F_OK) == 0;
-}
-
-std::string RegistryPath() {
-  return PathOf(absl::StrCat(".mp_owners.", geteuid()));
-}
-
-SharedMemory MakeNamed(const std::string& name, bool track = true) {
-  auto block = SharedMemory::Create(100, {.name = name, .track = track});
-  MP_CHECK_OK(block.status());
-  return *std::move(block);
-}
-
-std::vector<std::string> ListedNames() {
-  const auto blocks = SharedMemory::List();
-  MP_CHECK_OK(blocks.status());
-  std::vector<std::string> names;
-  for (const SharedMemoryInfo& block : *blocks) names.push_back(block.name);
-  return names;
-}
 
 // These tests stop processes that hold locks of the registry, which those of
 // other tests would wait for.

@@ -12,8 +12,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mp/base/fd.h"
@@ -22,6 +20,7 @@
 #include "mp/process/process.h"
 #include "mp/sharedmem/internal/file_id.h"
 #include "mp/sharedmem/internal/named_block.h"
+#include "mp/sharedmem/internal/test_blocks.h"
 #include "mp/sharedmem/internal/unique_name.h"
 #include "mp/sharedmem/shared_memory.h"
 #include "mp/testing/child.h"
@@ -31,7 +30,10 @@
 namespace mp {
 namespace {
 
+using ::mp::internal::IsThere;
 using ::mp::internal::kLong;
+using ::mp::internal::ListedNames;
+using ::mp::internal::MakeNamed;
 using ::mp::internal::StartMethodTest;
 using ::mp::internal::UniqueName;
 using ::mp::testing::Child;
@@ -46,26 +48,6 @@ using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
 constexpr absl::StatusCode kNotFound = absl::StatusCode::kNotFound;
-
-// Whether there is such a name, without looking for dead owners.
-bool IsThere(const std::string& name) {
-  return access(absl::StrCat("/dev/shm/", name).c_str(), F_OK) == 0;
-}
-
-SharedMemory MakeNamed(const std::string& name, bool track = true) {
-  absl::StatusOr<SharedMemory> block =
-      SharedMemory::Create(100, {.name = name, .named = true, .track = track});
-  MP_CHECK_OK(block.status());
-  return *std::move(block);
-}
-
-std::vector<std::string> ListedNames() {
-  const auto blocks = SharedMemory::List();
-  MP_CHECK_OK(blocks.status());
-  std::vector<std::string> names;
-  for (const SharedMemoryInfo& block : *blocks) names.push_back(block.name);
-  return names;
-}
 
 // Has a child make a block and end by SIGKILL.
 void MakeInDeadChild(const std::string& name, bool track = true) {

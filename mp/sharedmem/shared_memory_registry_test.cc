@@ -28,6 +28,7 @@
 #include "mp/sharedmem/internal/own_shm.h"
 #include "mp/sharedmem/internal/registry_file.h"
 #include "mp/sharedmem/internal/registry_layout.h"
+#include "mp/sharedmem/internal/test_blocks.h"
 #include "mp/sharedmem/internal/unique_name.h"
 #include "mp/sharedmem/shared_memory.h"
 #include "mp/testing/child.h"
@@ -39,7 +40,11 @@
 namespace mp {
 namespace {
 
+using ::mp::internal::IsThere;
+using ::mp::internal::ListedNames;
+using ::mp::internal::MakeNamed;
 using ::mp::internal::RegistryFile;
+using ::mp::internal::RegistryPath;
 using ::mp::internal::RunFinalizers;
 using ::mp::internal::UniqueName;
 using ::mp::testing::Child;
@@ -59,38 +64,12 @@ using ::testing::IsEmpty;
 constexpr absl::StatusCode kNotFound = absl::StatusCode::kNotFound;
 constexpr absl::Duration kLong = absl::Seconds(60);
 
-std::string PathOf(const std::string& name) {
-  return absl::StrCat("/dev/shm/", name);
-}
-
-bool IsThere(const std::string& name) {
-  return access(PathOf(name).c_str(), F_OK) == 0;
-}
-
-std::string RegistryPath() {
-  return PathOf(absl::StrCat(".mp_owners.", geteuid()));
-}
-
 std::vector<std::string> FilesInShm() {
   std::vector<std::string> files;
   for (const auto& file : std::filesystem::directory_iterator("/dev/shm")) {
     files.push_back(file.path().filename());
   }
   return files;
-}
-
-SharedMemory MakeNamed(const std::string& name, bool track = true) {
-  auto block = SharedMemory::Create(100, {.name = name, .track = track});
-  MP_CHECK_OK(block.status());
-  return *std::move(block);
-}
-
-std::vector<std::string> ListedNames() {
-  const auto blocks = SharedMemory::List();
-  MP_CHECK_OK(blocks.status());
-  std::vector<std::string> names;
-  for (const SharedMemoryInfo& block : *blocks) names.push_back(block.name);
-  return names;
 }
 
 // Runs `body` where it has a /dev/shm of its own.
