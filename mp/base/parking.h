@@ -72,6 +72,31 @@ enum class AwaitResult {
   kLookAround,  // not ready for 50 ms: those who are waited for may have died
 };
 
+// How long one who waits for several others looks away at first. Each look at
+// what others change takes the memory from them; where they go on without a
+// pause, one look for many changes is better for both.
+//
+// Example:
+//   pace.LookAway();
+//   if (Await(...) == AwaitResult::kReady) pace.Found(count - seen);
+//
+// Shape:   this process's own. It is a hint: threads need not agree.
+// Units:   microseconds at most; where one change comes at a time, or seldom,
+//          less than a look takes to reach the others and come back.
+class Pace {
+ public:
+  void LookAway() const;
+  // How many changes there were since the last time.
+  void Found(uint64_t changes);
+
+ private:
+  static constexpr int kMinPauses = 2;
+  static constexpr int kMaxPauses = 128;
+  static constexpr uint64_t kEnough = 32;
+
+  std::atomic<int> pauses_ = kMinPauses;
+};
+
 namespace internal {
 
 // How often it looks before it lets others run, and before it sleeps.
@@ -83,6 +108,17 @@ inline void Pause() {
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   asm volatile("isb" ::: "memory");
+#endif
+}
+
+// Has the processor fetch a line of memory that is about to be written, and
+// that others have.
+inline void FetchToWrite(const void* address) {
+#if defined(__x86_64__)
+  // Does nothing on those that do not know it.
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(address)));
+#else
+  __builtin_prefetch(address, /*rw=*/1);
 #endif
 }
 
@@ -108,6 +144,20 @@ class Sleep {
 const Deadline& Earlier(const Deadline& a, const Deadline& b);
 
 }  // namespace internal
+
+inline void Pace::LookAway() const {
+  const int pauses = pauses_.load(std::memory_order_relaxed);
+  for (int i = 0; i < pauses; ++i) internal::Pause();
+}
+
+inline void Pace::Found(uint64_t changes) {
+  const int pauses = pauses_.load(std::memory_order_relaxed);
+  if (changes < 2 && pauses > kMinPauses) {
+    pauses_.store(pauses / 2, std::memory_order_relaxed);
+  } else if (changes >= 2 && changes < kEnough && pauses < kMaxPauses) {
+    pauses_.store(pauses * 2, std::memory_order_relaxed);
+  }
+}
 
 // What is between the store that makes it true and Wake(). On x86 any locked
 // instruction between the two does it, which the caller has executed.

@@ -192,7 +192,7 @@ void PairedBenchmark::WriteRow(const Pair& pair,
                             figures.status().message());
     return;
   }
-  out_ << absl::StrFormat("%-60s %10.1f %10.1f %13s %8s  %s\n", pair.name,
+  out_ << absl::StrFormat("%-60s %10.3f %10.3f %13s %8s  %s\n", pair.name,
                           absl::ToDoubleMicroseconds(figures->ours),
                           absl::ToDoubleMicroseconds(figures->floor),
                           RatioText(figures->ratio, pair.target),

@@ -202,8 +202,8 @@ TEST(ParsePairedBenchmarkOptionsTest, RefusesOthersAndSaysWhatWouldDo) {
 
 TEST(PairedBenchmarkTest, WritesARow) {
   EXPECT_THAT(RunProgram(PairOf(Takes(300), Takes(250))).text,
-              AllOf(HasSubstr("a queue / a pipe"), HasSubstr(" 300.0 "),
-                    HasSubstr(" 250.0 "), HasSubstr(" 1.20 "),
+              AllOf(HasSubstr("a queue / a pipe"), HasSubstr(" 300.000 "),
+                    HasSubstr(" 250.000 "), HasSubstr(" 1.20 "),
                     HasSubstr("<= 1.30  met\n"), HasSubstr("1 met, 0 half")));
 }
 

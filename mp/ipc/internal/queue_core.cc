@@ -98,6 +98,9 @@ class QueueSides {
     return head().put.count.load(std::memory_order_acquire) >> 1 !=
            head().get.count.load(std::memory_order_acquire) >> 1;
   }
+  uint64_t Size() const {
+    return (head().put.count.load() >> 1) - (head().get.count.load() >> 1);
+  }
   bool IsFull() const;
   QueueEnd end() const { return head().end.load(); }
   void ShutDownNow(bool immediate);
@@ -113,7 +116,9 @@ class QueueSides {
   }
   absl::Status AwaitRoom(uint64_t seen, const Deadline& deadline);
   absl::Status AwaitMessage(const Deadline& deadline);
-  absl::Status TakeSome(size_t max, QueueCore::Take take, size_t& taken);
+  absl::Status TakeSome(size_t max, const Deadline& deadline,
+                        QueueCore::Take take, size_t& taken);
+  void LookForMessage();
   absl::Status CheckOver(const Deadline& deadline);
   absl::Status CheckCompany();
   void IsDrained(GetCursor& cursor);
@@ -132,6 +137,7 @@ class QueueSides {
   QueuePutSide put_;
   QueueGetSide get_;
   QueueDoneTasks tasks_;
+  Pace message_pace_;
 };
 
 // ---- Put
@@ -170,7 +176,7 @@ absl::Status QueueSides::BeginPut(PutCursor& cursor, uint64_t size,
 
 void QueueSides::EndPut(PutCursor& cursor, uint64_t messages) {
   put_.Publish(cursor);
-  head().put.cpu.Set();
+  head().put_cpu.Set();
   put_lock_.Release();
   FenceBeforeWake();
   if (head().watched.load(std::memory_order_relaxed) != 0) [[unlikely]] {
@@ -191,7 +197,7 @@ absl::Status QueueSides::AwaitRoom(uint64_t seen, const Deadline& deadline) {
     return head().get.count.load(std::memory_order_acquire) != seen ||
            end() != QueueEnd::kNot;
   };
-  if (!deadline.Expired() && Await(head().not_full, head().get.cpu, deadline,
+  if (!deadline.Expired() && Await(head().not_full, head().get_cpu, deadline,
                                    changed) != AwaitResult::kExpired) {
     return absl::OkStatus();
   }
@@ -220,7 +226,7 @@ absl::StatusOr<size_t> QueueSides::Get(size_t max, const Deadline& deadline,
     absl::Status status = AcquireGet(deadline);
     if (!status.ok()) [[unlikely]]
       return status;
-    status = TakeSome(max, take, taken);  // releases it
+    status = TakeSome(max, deadline, take, taken);  // releases it
     if (taken > 0) [[likely]]
       return taken;
     if (!status.ok()) return status;
@@ -228,8 +234,8 @@ absl::StatusOr<size_t> QueueSides::Get(size_t max, const Deadline& deadline,
   }
 }
 
-absl::Status QueueSides::TakeSome(size_t max, QueueCore::Take take,
-                                  size_t& taken) {
+absl::Status QueueSides::TakeSome(size_t max, const Deadline& deadline,
+                                  QueueCore::Take take, size_t& taken) {
   QueueLockHolder holder(get_lock_);
   GetCursor cursor;
   absl::Status status = get_.Load(cursor);
@@ -239,6 +245,11 @@ absl::Status QueueSides::TakeSome(size_t max, QueueCore::Take take,
     return absl::OkStatus();
   const MemberId self = members_->self();
   bool more = false;
+  status = get_.HasMessage(cursor, more);
+  // With the lock, unless there are others who get.
+  if (!more && get_.TookLast(cursor, self) && !deadline.Expired()) {
+    LookForMessage();
+  }
   while (true) {
     status = get_.HasMessage(cursor, more);
     if (!more || taken == max) break;
@@ -252,7 +263,7 @@ absl::Status QueueSides::TakeSome(size_t max, QueueCore::Take take,
     ++taken;
   }
   if (taken == 0) return status;
-  head().get.cpu.Set();
+  head().get_cpu.Set();
   if (!more && (head().watched.load(std::memory_order_relaxed) != 0 ||
                 cursor.memory.bytes > kKeptSegmentBytes)) [[unlikely]] {
     IsDrained(cursor);
@@ -268,11 +279,19 @@ absl::Status QueueSides::TakeSome(size_t max, QueueCore::Take take,
   return status;
 }
 
+// For a moment, without giving up the processor.
+void QueueSides::LookForMessage() {
+  if (head().put_cpu.IsHere()) return;
+  message_pace_.LookAway();
+  for (int i = 0; i < kLooks && !HasMessage(); ++i) Pause();
+  message_pace_.Found(Size());
+}
+
 absl::Status QueueSides::AwaitMessage(const Deadline& deadline) {
   if (end() != QueueEnd::kNot) return CheckOver(deadline);
   if (!deadline.Expired()) {
     const AwaitResult result =
-        Await(head().not_empty, head().put.cpu, deadline,
+        Await(head().not_empty, head().put_cpu, deadline,
               [this] { return HasMessage() || end() != QueueEnd::kNot; });
     if (result == AwaitResult::kReady) return absl::OkStatus();
     if (result == AwaitResult::kLookAround) return CheckCompany();

@@ -24,8 +24,8 @@ absl::Status QueueGetSide::FindBehind(GetCursor& cursor, EntryHeader header) {
     cursor.head += cursor.memory.Left(cursor.head);
   } else if (header.kind == EntryKind::kLink && header.size < kMaxSegments &&
              header.size != cursor.segment) {
-    MP_ASSIGN_OR_RETURN(cursor.memory,
-                        memory_.At(static_cast<uint32_t>(header.size)));
+    MP_RETURN_IF_ERROR(
+        memory_.Find(static_cast<uint32_t>(header.size), cursor.memory));
     cursor.segment = static_cast<uint32_t>(header.size);
     cursor.head = 0;
     cursor.has_moved = true;
@@ -45,11 +45,9 @@ void QueueGetSide::GiveBackPrevious(uint32_t segment) {
 }
 
 void QueueGetSide::Follow(GetCursor& cursor, uint32_t segment) {
-  const auto memory = memory_.At(segment);
-  if (!memory.ok()) return;
+  if (!memory_.Find(segment, cursor.memory).ok()) return;
   const uint32_t place = side_.states[cursor.taken.which()].place.load();
   const uint64_t tally = side_.tallies[cursor.taken.which()].load();
-  cursor.memory = *memory;
   cursor.segment = segment;
   cursor.head = 0;
   side_.tallies[cursor.taken.which() ^ 1].store(tally);

@@ -43,6 +43,9 @@ class QueueGetSide {
   //   kResourceExhausted  no address space left.
   absl::Status Load(GetCursor& cursor);
 
+  // Whether `self` has taken the last message, too.
+  bool TookLast(const GetCursor& cursor, MemberId self) const;
+
   // Whether there is a message, by what is published or was some time ago.
   absl::Status HasMessage(const GetCursor& cursor, bool& has);
 
@@ -78,14 +81,13 @@ inline absl::Status QueueGetSide::Load(GetCursor& cursor) {
   cursor.head = state.head.load(std::memory_order_relaxed);
   cursor.bytes = state.bytes.load(std::memory_order_relaxed);
   cursor.segment = state.segment.load(std::memory_order_relaxed);
-  auto memory = memory_.At(cursor.segment);
-  if (!memory.ok()) [[unlikely]]
-    return memory.status();
-  cursor.memory = *memory;
+  absl::Status found = memory_.Find(cursor.segment, cursor.memory);
+  if (!found.ok()) [[unlikely]]
+    return found;
   if (cursor.head % kHeaderBytes != 0) [[unlikely]] {
     return Damaged("where the next message is");
   }
-  return absl::OkStatus();
+  return found;
 }
 
 inline absl::Status QueueGetSide::HasMessage(const GetCursor& cursor,
@@ -102,6 +104,13 @@ inline absl::Status QueueGetSide::HasMessage(const GetCursor& cursor,
   if (put.count() >= taken) [[likely]]
     return absl::OkStatus();
   return Damaged("more was taken than put");
+}
+
+inline bool QueueGetSide::TookLast(const GetCursor& cursor,
+                                   MemberId self) const {
+  const GetState& state = side_.states[cursor.taken.which()];
+  return state.place.load(std::memory_order_relaxed) ==
+         self % MembersTable::kMaxMembers;
 }
 
 inline absl::Status QueueGetSide::Show(GetCursor& cursor, EntryHeader header) {

@@ -96,8 +96,7 @@ struct alignas(128) PutSideState {
   LockWordState lock;
   std::atomic<uint64_t> known_taken;        // at least so many
   std::atomic<uint64_t> known_taken_bytes;  // and so many bytes
-  CpuNote cpu;                              // where the last holder was
-  uint32_t unused[7];
+  uint64_t unused[4];
   PutState states[2];
   alignas(128) std::atomic<uint64_t> count;  // a SideCount
 };
@@ -119,7 +118,6 @@ struct alignas(128) GetSideState {
   std::atomic<uint64_t> known_published;  // at least so many
   // Of who took the last message: how many he has taken. Beside each state.
   std::atomic<uint64_t> tallies[2];
-  CpuNote cpu;
   alignas(128) std::atomic<uint64_t> count;  // a SideCount
   GetState states[2];
 };
@@ -136,12 +134,12 @@ static_assert(sizeof(SegmentRecord) == 16);
 
 // What the members at one place of the MembersTable have taken and done, one
 // after another.
-struct TaskTally {
+struct alignas(64) TaskTally {
   std::atomic<uint64_t> taken;
   std::atomic<uint64_t> done;
   std::atomic<uint64_t> inherited;  // what had been taken before the last one
   std::atomic<MemberId> member;     // who the last one is
-  uint32_t unused;
+  uint32_t unused[9];
 };
 
 // How many places in the table anybody has had. The others are holes in the
@@ -164,7 +162,7 @@ struct alignas(128) QueueTasks {
   std::atomic<uint64_t> count;  // a SideCount, of changes
   std::atomic<uint64_t> done;   // that of the state
   ParkingSpot all_done;
-  CpuNote cpu;  // where the last one was done
+  uint32_t unused;
   alignas(64) TaskState states[2];
 };
 
@@ -184,11 +182,15 @@ struct QueueHead {
   uint32_t order;
   uint32_t alone_is_unavailable;
 
-  // Seldom changes.
+  // Seldom changes, so that looks at it take nothing from those at work.
   alignas(128) std::atomic<QueueEnd> end;
   std::atomic<uint32_t> watched;  // somebody polls the eventfd
   ParkingSpot not_empty;
   ParkingSpot not_full;
+  // Where the last one was that put, that got, and that was done with a task.
+  CpuNote put_cpu;
+  CpuNote get_cpu;
+  CpuNote done_cpu;
 
   PutSideState put;
   GetSideState get;

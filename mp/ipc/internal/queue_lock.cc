@@ -18,16 +18,24 @@ constexpr absl::Duration kGrace = absl::Milliseconds(250);
 
 }  // namespace
 
-// The holder is about to release it, or waits for a processor.
+// The holder is about to release it, or waits for a processor. Looks ever more
+// seldom: two who take turns spend their time on having the memory sent to and
+// fro, and get on better if one of them stands back for some turns.
 bool QueueLock::LookForAMoment() {
+  constexpr int kMaxPauses = 64;
   const MemberId self = members_.self();
-  for (int i = 0; i < kLooks + kYields; ++i) {
+  const auto try_acquire = [&] {
     uint32_t free = 0;
-    if (word_.load(std::memory_order_relaxed) == 0 &&
-        word_.compare_exchange_strong(free, self)) {
-      return true;
-    }
-    i < kLooks ? Pause() : static_cast<void>(sched_yield());
+    return word_.load(std::memory_order_relaxed) == 0 &&
+           word_.compare_exchange_strong(free, self);
+  };
+  for (int pauses = 1; pauses <= kMaxPauses; pauses *= 2) {
+    if (try_acquire()) return true;
+    for (int i = 0; i < pauses; ++i) Pause();
+  }
+  for (int i = 0; i < kYields; ++i) {
+    if (try_acquire()) return true;
+    sched_yield();
   }
   return false;
 }

@@ -63,18 +63,19 @@ class QueueMemory {
   // Errors:
   //   kDataLoss           there is none of this number.
   //   kResourceExhausted  no address space left (ulimit -v).
-  absl::StatusOr<Segment> At(uint32_t segment) {
+  absl::Status Find(uint32_t segment, Segment& memory) {
     if (segment < kMaxSegments) [[likely]] {
       const Mapping* const mapping =
           mappings_[segment].load(std::memory_order_acquire);
-      const uint64_t bytes =
+      memory.bytes =
           head_->segments[segment].bytes.load(std::memory_order_relaxed);
-      if (mapping != nullptr && bytes <= mapping->bytes && IsSize(bytes))
-          [[likely]] {
-        return Segment{mapping->base, bytes};
+      if (mapping != nullptr && memory.bytes <= mapping->bytes &&
+          IsSize(memory.bytes)) [[likely]] {
+        memory.base = mapping->base;
+        return absl::OkStatus();
       }
     }
-    return Map(segment);
+    return Map(segment, memory);
   }
 
   // Has the system set memory aside for a segment of `bytes`, so that writing
@@ -102,9 +103,9 @@ class QueueMemory {
         window_bytes_(window_bytes) {}
 
   static bool IsSize(uint64_t bytes) {
-    return std::has_single_bit(bytes) && bytes >= kFirstSegmentBytes;
+    return (bytes & (bytes - 1)) == 0 && bytes >= kFirstSegmentBytes;
   }
-  absl::StatusOr<Segment> Map(uint32_t segment);
+  absl::Status Map(uint32_t segment, Segment& memory);
   absl::Status CheckOpen() const;
   int64_t OffsetOf(uint32_t segment) const {
     return static_cast<int64_t>((segment + 1) * window_bytes_);

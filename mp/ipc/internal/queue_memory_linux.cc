@@ -155,7 +155,7 @@ QueueMemory::~QueueMemory() {
 
 // Nothing that was mapped goes: in a hostile file the size may change while
 // another thread uses the segment.
-absl::StatusOr<QueueMemory::Segment> QueueMemory::Map(uint32_t segment) {
+absl::Status QueueMemory::Map(uint32_t segment, Segment& memory) {
   if (segment >= kMaxSegments) {
     return absl::DataLossError(
         absl::StrCat("Queue: its memory is damaged: segment ", segment, " of ",
@@ -169,7 +169,9 @@ absl::StatusOr<QueueMemory::Segment> QueueMemory::Map(uint32_t segment) {
   }
   Mapping* newest = mappings_[segment].load(std::memory_order_acquire);
   for (Mapping* old = newest; old != nullptr; old = old->before) {
-    if (old->bytes >= bytes) return Segment{old->base, bytes};
+    if (old->bytes < bytes) continue;
+    memory = {old->base, bytes};
+    return absl::OkStatus();
   }
   MP_RETURN_IF_ERROR(CheckOpen());
   MP_ASSIGN_OR_RETURN(char* const base,
@@ -177,7 +179,8 @@ absl::StatusOr<QueueMemory::Segment> QueueMemory::Map(uint32_t segment) {
   auto* const mapping = new Mapping{base, bytes, newest};
   while (!mappings_[segment].compare_exchange_weak(mapping->before, mapping)) {
   }
-  return Segment{base, bytes};
+  memory = {base, bytes};
+  return absl::OkStatus();
 }
 
 absl::Status QueueMemory::CheckOpen() const {

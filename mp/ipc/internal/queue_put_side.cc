@@ -150,14 +150,14 @@ absl::Status QueuePutSide::GoOnIn(PutCursor& cursor, uint32_t segment,
   SegmentRecord& record = head_.segments[segment];
   record.bytes.store(bytes, std::memory_order_relaxed);
   record.previous.store(cursor.segment, std::memory_order_release);
-  const auto memory = memory_.At(segment);
-  if (!memory.ok()) {
+  QueueMemory::Segment memory;
+  if (absl::Status found = memory_.Find(segment, memory); !found.ok()) {
     memory_.GiveBack(segment);
-    return memory.status();
+    return found;
   }
   StoreHeader(cursor.memory.At(cursor.tail), {EntryKind::kLink, 0, segment});
   cursor.segment = segment;
-  cursor.memory = *memory;
+  cursor.memory = memory;
   cursor.tail = 0;
   cursor.freed = 0;
   return absl::OkStatus();

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "mp/base/parking.h"
 #include "mp/ipc/internal/queue_layout.h"
 #include "mp/ipc/internal/queue_memory.h"
 
@@ -115,17 +116,16 @@ inline absl::Status QueuePutSide::Load(PutCursor& cursor) {
   cursor.freed = state.freed.load(std::memory_order_relaxed);
   cursor.bytes = state.bytes.load(std::memory_order_relaxed);
   cursor.segment = state.segment.load(std::memory_order_relaxed);
-  auto memory = memory_.At(cursor.segment);
-  if (!memory.ok()) [[unlikely]]
-    return memory.status();
-  cursor.memory = *memory;
+  absl::Status found = memory_.Find(cursor.segment, cursor.memory);
+  if (!found.ok()) [[unlikely]]
+    return found;
   if (((cursor.tail | cursor.freed) % kHeaderBytes) != 0 ||
       cursor.tail - cursor.freed > cursor.memory.bytes - kHeaderBytes)
       [[unlikely]] {
     return absl::DataLossError(
         "Queue::Put: its memory is damaged: where the next message goes");
   }
-  return absl::OkStatus();
+  return found;
 }
 
 inline bool QueuePutSide::HasRoom(const PutCursor& cursor,
@@ -160,7 +160,8 @@ inline char* QueuePutSide::Begin(PutCursor& cursor, uint64_t size) {
     StoreHeader(cursor.memory.At(cursor.tail), {EntryKind::kPad, 0, 0});
     cursor.tail += left;
   }
-  return cursor.memory.At(cursor.tail) + kHeaderBytes;
+  char* const at = cursor.memory.At(cursor.tail);
+  return at + kHeaderBytes;
 }
 
 inline void QueuePutSide::End(PutCursor& cursor, uint64_t size,
@@ -182,6 +183,9 @@ inline void QueuePutSide::Publish(PutCursor& cursor) {
   state.segment.store(cursor.segment, std::memory_order_relaxed);
   side_.count.store(next.word, std::memory_order_release);
   cursor.published = next;
+  // The lines behind the one that is being read now are for the next message.
+  FetchToWrite(cursor.memory.At(cursor.tail + 64));
+  FetchToWrite(cursor.memory.At(cursor.tail + 128));
 }
 
 }  // namespace mp::internal

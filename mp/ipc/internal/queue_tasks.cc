@@ -66,7 +66,7 @@ absl::Status QueueDoneTasks::Done(uint64_t count) {
   state.done += count;
   state.place = self % MembersTable::kMaxMembers;
   state.place_done = head_.tallies[state.place].done.load() + count;
-  tasks_.cpu.Set();
+  head_.done_cpu.Set();
   Store(state);
   holder.Release();
   FenceBeforeWake();
@@ -84,7 +84,7 @@ uint64_t QueueDoneTasks::Unfinished() const {
 }
 
 void QueueDoneTasks::AwaitNone(const Deadline& deadline) {
-  Await(tasks_.all_done, tasks_.cpu, deadline,
+  Await(tasks_.all_done, head_.done_cpu, deadline,
         [this] { return Unfinished() == 0; });
 }
 
