@@ -104,7 +104,7 @@ constexpr Targets kOneToOne[] = {
     {kKibi, 100'000, 5000, 1 / 0.6, 1 / 4.5, 1.0 / 50},
     {64 * kKibi, 4000, 400, 1 / 0.9, 1.0 / 2, 1.0 / 10},
     {kMebi, 300, 30, 1 / 0.9, 1 / 1.4, 1.0 / 10},
-    {64 * kMebi, 6, 2, 1 / 0.9, 1.0 / 2, 1.0 / 10},
+    {64 * kMebi, 24, 2, 1 / 0.9, 1.0 / 2, 1.0 / 10},
 };
 
 void RunOneToOne(const Targets& targets, ScriptPeer& python,

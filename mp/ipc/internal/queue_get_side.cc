@@ -35,12 +35,17 @@ absl::Status QueueGetSide::FindBehind(GetCursor& cursor, EntryHeader header) {
   return Show(cursor, LoadHeader(cursor.memory.At(cursor.head)));
 }
 
-// The put side does not use it again before it is nobody's previous one.
-void QueueGetSide::GiveBackPrevious(uint32_t segment) {
+// Gives its memory back, or keeps it as the spare one. The put side does not use
+// it again before it is nobody's previous one.
+void QueueGetSide::LeavePrevious(uint32_t segment, bool keep) {
   std::atomic<uint32_t>& previous = head_.segments[segment].previous;
   const uint32_t before = previous.load(std::memory_order_relaxed);
   if (before >= kMaxSegments || before == segment) return;
-  memory_.GiveBack(before);
+  uint32_t spare = 0;
+  const bool is_spare =
+      keep && head_.segments[before].bytes.load() > kKeptSegmentBytes &&
+      side_.spare.compare_exchange_strong(spare, before + 1);
+  if (!is_spare) memory_.GiveBack(before);
   previous.store(kNoSegment, std::memory_order_release);
 }
 
@@ -52,7 +57,7 @@ void QueueGetSide::Follow(GetCursor& cursor, uint32_t segment) {
   cursor.head = 0;
   side_.tallies[cursor.taken.which() ^ 1].store(tally);
   Store(cursor, 0, place);
-  GiveBackPrevious(segment);
+  LeavePrevious(segment, /*keep=*/false);
 }
 
 void QueueGetSide::Repair() {
@@ -61,7 +66,7 @@ void QueueGetSide::Repair() {
   const uint32_t place = state.place.load() % MembersTable::kMaxMembers;
   head_.tallies[place].taken.store(side_.tallies[taken.which()].load());
   const uint32_t segment = state.segment.load();
-  if (segment < kMaxSegments) GiveBackPrevious(segment);
+  if (segment < kMaxSegments) LeavePrevious(segment, /*keep=*/false);
 }
 
 }  // namespace mp::internal

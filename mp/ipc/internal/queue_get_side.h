@@ -66,7 +66,7 @@ class QueueGetSide {
   absl::Status Damaged(absl::string_view what) const;
   absl::Status Show(GetCursor& cursor, EntryHeader header);
   void Store(GetCursor& cursor, uint64_t more, uint32_t place);
-  void GiveBackPrevious(uint32_t segment);
+  void LeavePrevious(uint32_t segment, bool keep);
 
   QueueMemory& memory_;
   QueueHead& head_;
@@ -160,7 +160,7 @@ inline void QueueGetSide::Free(GetCursor& cursor, MemberId self) {
   Store(cursor, 1, place);
   tally.taken.store(taken + 1, std::memory_order_relaxed);
   if (cursor.has_moved) [[unlikely]] {
-    GiveBackPrevious(cursor.segment);
+    LeavePrevious(cursor.segment, cursor.memory.bytes > kKeptSegmentBytes);
     cursor.has_moved = false;
   }
 }

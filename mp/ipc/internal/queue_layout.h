@@ -118,6 +118,9 @@ struct alignas(128) GetSideState {
   std::atomic<uint64_t> known_published;  // at least so many
   // Of who took the last message: how many he has taken. Beside each state.
   std::atomic<uint64_t> tallies[2];
+  // One more than the segment that was left last, if its memory is kept for the
+  // next one, so that a stream of large messages goes through warm memory.
+  std::atomic<uint32_t> spare;
   alignas(128) std::atomic<uint64_t> count;  // a SideCount
   GetState states[2];
 };

@@ -97,11 +97,15 @@ absl::Status QueuePutSide::Grow(PutCursor& cursor, uint64_t entry_bytes) {
   LookForFreed(cursor);
   if (HasRoom(cursor, entry_bytes)) return absl::OkStatus();
 
-  uint64_t bytes = 0;
-  MP_ASSIGN_OR_RETURN(const uint32_t segment,
-                      FindUnused(cursor.segment, bytes));
-  return GoOnIn(cursor, segment,
-                NextBytes(cursor.memory.bytes, bytes, entry_bytes));
+  std::bitset<kMaxSegments> used;
+  uint64_t all = 0;
+  MP_RETURN_IF_ERROR(FindUsed(cursor.segment, used, all));
+  const uint64_t bytes = NextBytes(cursor.memory.bytes, all, entry_bytes);
+  if (const std::optional<uint32_t> spare = TakeSpare(used, bytes)) {
+    return GoOnIn(cursor, *spare, head_.segments[*spare].bytes.load());
+  }
+  MP_ASSIGN_OR_RETURN(const uint32_t segment, FindUnused(used, all));
+  return GoOnIn(cursor, segment, bytes);
 }
 
 // So that there are never more than there can be, one has an eighth of what all
@@ -132,16 +136,26 @@ absl::Status QueuePutSide::FindUsed(uint32_t last,
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint32_t> QueuePutSide::FindUnused(uint32_t last,
-                                                  uint64_t& bytes) const {
-  std::bitset<kMaxSegments> used;
-  MP_RETURN_IF_ERROR(FindUsed(last, used, bytes));
+absl::StatusOr<uint32_t> QueuePutSide::FindUnused(
+    const std::bitset<kMaxSegments>& used, uint64_t bytes) const {
   for (uint32_t segment = 0; segment < kMaxSegments; ++segment) {
     if (!used.test(segment)) return segment;
   }
   return absl::ResourceExhaustedError(
       absl::StrCat("Queue::Put: the queue takes up ", bytes,
                    " bytes, in as many pieces as it can"));
+}
+
+// Nothing if there is none of at least `bytes`; a smaller one goes back.
+std::optional<uint32_t> QueuePutSide::TakeSpare(
+    const std::bitset<kMaxSegments>& used, uint64_t bytes) {
+  const uint32_t segment = head_.get.spare.exchange(0) - 1;
+  // It may still be about to be left.
+  if (segment >= kMaxSegments || used.test(segment)) return std::nullopt;
+  const uint64_t has = head_.segments[segment].bytes.load();
+  if (has >= bytes && has <= memory_.window_bytes()) return segment;
+  memory_.GiveBack(segment);
+  return std::nullopt;
 }
 
 absl::Status QueuePutSide::GoOnIn(PutCursor& cursor, uint32_t segment,
@@ -166,9 +180,11 @@ absl::Status QueuePutSide::GoOnIn(PutCursor& cursor, uint32_t segment,
 absl::Status QueuePutSide::StartSmall() {
   PutCursor cursor;
   MP_RETURN_IF_ERROR(Load(cursor));
-  uint64_t bytes = 0;
-  MP_ASSIGN_OR_RETURN(const uint32_t segment,
-                      FindUnused(cursor.segment, bytes));
+  std::bitset<kMaxSegments> used;
+  uint64_t all = 0;
+  MP_RETURN_IF_ERROR(FindUsed(cursor.segment, used, all));
+  TakeSpare(used, ~uint64_t{0});  // which gives it back
+  MP_ASSIGN_OR_RETURN(const uint32_t segment, FindUnused(used, all));
   MP_RETURN_IF_ERROR(GoOnIn(cursor, segment, kFirstSegmentBytes));
   Publish(cursor);
   return absl::OkStatus();
@@ -178,6 +194,7 @@ void QueuePutSide::Sweep() {
   PutCursor cursor;
   std::bitset<kMaxSegments> used;
   uint64_t bytes = 0;
+  head_.get.spare.store(0);
   if (!Load(cursor).ok() || !FindUsed(cursor.segment, used, bytes).ok()) return;
   for (uint32_t segment = 0; segment < kMaxSegments; ++segment) {
     if (!used.test(segment)) memory_.GiveBack(segment);

@@ -96,7 +96,10 @@ class QueuePutSide {
   absl::Status GoOnIn(PutCursor& cursor, uint32_t segment, uint64_t bytes);
   absl::Status FindUsed(uint32_t last, std::bitset<kMaxSegments>& used,
                         uint64_t& bytes) const;
-  absl::StatusOr<uint32_t> FindUnused(uint32_t last, uint64_t& bytes) const;
+  absl::StatusOr<uint32_t> FindUnused(const std::bitset<kMaxSegments>& used,
+                                      uint64_t bytes) const;
+  std::optional<uint32_t> TakeSpare(const std::bitset<kMaxSegments>& used,
+                                    uint64_t bytes);
   uint64_t NextBytes(uint64_t now, uint64_t all, uint64_t entry_bytes) const;
 
   QueueMemory& memory_;
