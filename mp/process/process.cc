@@ -199,13 +199,14 @@ absl::Status Process::Start() {
   if (state_->child != nullptr) {
     return Error("Start", state_.get(), "it has been started before");
   }
-  if (internal::CurrentProcessIsDaemon()) {
+  const StartMethod method = state_->context.start_method();
+  // A thread cannot be left behind.
+  if (method != StartMethod::kThread && internal::CurrentProcessIsDaemon()) {
     return Error("Start", state_.get(),
                  "the caller is a daemon, which may not have children");
   }
   internal::WatchExitAndForks();
   internal::Children::Get().ReapEnded();
-  const StartMethod method = state_->context.start_method();
   internal::StartResult child = StartNow(*state_, method);
   if (!child.ok()) {
     return absl::Status(child.status().code(),

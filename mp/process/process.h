@@ -121,9 +121,10 @@ class Process {
   // they are still there and Start() may be tried again.
   //
   // Errors:
-  //   kFailedPrecondition  started before; a daemon may not have children;
-  //                        mp::Init() was not called; the function lies in a
-  //                        library that the new process will not have.
+  //   kFailedPrecondition  started before; a daemon may not have children,
+  //                        except threads; mp::Init() was not called; the
+  //                        function lies in a library that the new process will
+  //                        not have.
   //   kInvalidArgument     an argument that cannot be sent.
   //   those of Surroundings
   //   kResourceExhausted   no process, memory or descriptor left.

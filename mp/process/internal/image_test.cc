@@ -181,7 +181,7 @@ TEST_F(ImageTest, DescribesTheImages) {
 TEST_F(ImageTest, IdIsTheBuildIdAndTheName) {
   const Library library("plugin.so");
   EXPECT_THAT(library.Location().image_id,
-              MatchesRegex("[0-9a-f]{40}/plugin.so"));
+              MatchesRegex("[0-9a-f]{16,40}/plugin.so"));
 }
 
 TEST_F(ImageTest, IdWithoutBuildIdIsOfTheContent) {
@@ -220,7 +220,8 @@ TEST_F(ImageTest, ProgramHasTheSameNameInItsProcesses) {
 }
 
 TEST_F(ImageTest, ProgramWithoutBuildIdIsNamedByItsContent) {
-  EXPECT_THAT(OutputOf("image_program"), MatchesRegex("[0-9a-f]{40}/ [0-9]+"));
+  EXPECT_THAT(OutputOf("image_program"),
+              MatchesRegex("[0-9a-f]{16,40}/ [0-9]+"));
   EXPECT_THAT(OutputOf("image_program_without_build_id"),
               MatchesRegex("code:[0-9a-f]{32}/ [0-9]+"));
 }
