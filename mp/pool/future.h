@@ -32,6 +32,9 @@ namespace mp {
 // Source:  CPython multiprocessing.pool.AsyncResult,
 //          concurrent.futures.Future. Differs: errors are statuses; one that
 //          runs can be cancelled; a callback that throws costs nobody anything.
+//          result() is Get() here, exception() is Error(), and
+//          add_done_callback() is OnDone(); the callback and error_callback of
+//          apply_async() are OnSuccess() and OnError().
 template <typename T>
 class Future {
  public:
@@ -72,14 +75,24 @@ class Future {
     }
   }
 
+  // Waits for the end, and returns its status: of a task that ended well, OK.
+  // Leaves the result alone. Errors: those of Get().
+  //
+  // Source: CPython Future.exception().
+  absl::Status Error(absl::Duration timeout = absl::InfiniteDuration()) const {
+    if (absl::Status ready = Await("Error", timeout); !ready.ok()) return ready;
+    return state_->status();
+  }
+
   // Waits until the task has ended. Returns whether it has.
   bool Wait(absl::Duration timeout = absl::InfiniteDuration()) const {
     return valid() && state_->Wait(timeout);
   }
 
-  // Whether the task has ended. CPython's ready().
+  // Whether the task has ended. AsyncResult calls it ready().
   bool done() const { return valid() && state_->done(); }
-  // Whether a worker is at it.
+  bool ready() const { return done(); }
+  // Whether a worker is at it; of many items, at one of them.
   bool running() const { return valid() && state_->running(); }
   // Whether it has ended because of Cancel().
   bool cancelled() const {
@@ -119,6 +132,28 @@ class Future {
           // The one who ends it holds it.
           if (auto held = state.lock()) callback(Future(std::move(held)));
         });
+  }
+
+  // The same for a task that ends well, with what Get() returns (nothing, of a
+  // Future<void>); and for one that does not, with its status.
+  //
+  // Source: CPython Pool.apply_async(callback, error_callback).
+  template <typename Callback>
+  void OnSuccess(Callback callback) const {
+    OnDone([callback = std::move(callback)](const Future& done) {
+      if (!done.state_->status().ok()) return;
+      if constexpr (std::is_void_v<T>) {
+        callback();
+      } else if (const auto result = done.state_->Get(); result.ok()) {
+        callback(*result);
+      }
+    });
+  }
+  void OnError(std::function<void(const absl::Status&)> callback) const {
+    OnDone([callback = std::move(callback)](const Future& done) {
+      const absl::Status status = done.state_->status();
+      if (!status.ok()) callback(status);
+    });
   }
 
   // For the functions of wait_futures.h.

@@ -100,6 +100,61 @@ TEST(FutureTest, CallbackRunsAtTheEndOrAtOnce) {
   EXPECT_THAT(seen, ElementsAre(3, 3));
 }
 
+TEST(FutureTest, CallbacksRunInTheirOrder) {
+  const auto state = NewState<int>();
+  const Future<int> future(state);
+  std::vector<int> order;
+  for (int i = 0; i < 4; ++i) {
+    future.OnDone([&order, i](const Future<int>&) { order.push_back(i); });
+  }
+  state->Set(absl::InternalError("no"));
+  EXPECT_THAT(order, ElementsAre(0, 1, 2, 3));
+}
+
+TEST(FutureTest, OnSuccessAndOnErrorHearOfTheirsOnly) {
+  const auto good = NewState<int>();
+  const auto bad = NewState<int>();
+  std::vector<int> values;
+  std::vector<absl::Status> errors;
+  for (const auto& state : {good, bad}) {
+    const Future<int> future(state);
+    future.OnSuccess([&](int value) { values.push_back(value); });
+    future.OnError([&](const absl::Status& s) { errors.push_back(s); });
+  }
+  good->Set(3);
+  bad->Set(absl::NotFoundError("none"));
+  EXPECT_THAT(values, ElementsAre(3));
+  EXPECT_THAT(errors, ElementsAre(StatusIs(absl::StatusCode::kNotFound)));
+}
+
+TEST(FutureTest, ErrorLeavesTheResultAlone) {
+  const auto state = NewState<int>();
+  const Future<int> future(state);
+  EXPECT_THAT(future.Error(absl::ZeroDuration()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+  state->Set(3);
+  EXPECT_THAT(future.Error(), IsOk());
+  EXPECT_THAT(future.Take(), IsOkAndHolds(3));
+  const auto failed = NewState<int>();
+  failed->Set(absl::NotFoundError("none"));
+  EXPECT_THAT(Future<int>(failed).Error(),
+              StatusIs(absl::StatusCode::kNotFound));
+}
+
+TEST(FutureTest, RunsUntilTheEndAtMost) {
+  bool at_it = false;
+  const auto state = std::make_shared<internal::FutureState<int>>(
+      nullptr, [&at_it] { return at_it; });
+  const Future<int> future(state);
+  EXPECT_FALSE(future.running());
+  at_it = true;
+  EXPECT_TRUE(future.running());
+  EXPECT_FALSE(future.done());
+  state->Set(1);
+  EXPECT_FALSE(future.running());
+  EXPECT_TRUE(future.ready());
+}
+
 TEST(FutureTest, CallbackThatThrowsCostsNobodyAnything) {
   const auto state = NewState<int>();
   const Future<int> future(state);
@@ -195,11 +250,32 @@ TEST_F(WaitFuturesTest, AsCompletedGivesThemAsTheyEnd) {
               StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
+TEST_F(WaitFuturesTest, WaitsNoLongerIfTheFirstErrorWasThereBefore) {
+  states_[1]->Set(absl::InternalError("no"));
+  EXPECT_THAT(Wait(futures_, absl::InfiniteDuration(), ReturnWhen::kFirstError),
+              ElementsAre(1));
+}
+
+TEST_F(WaitFuturesTest, OneThatStandsThereTwiceIsGivenOnce) {
+  futures_.push_back(futures_[1]);
+  for (const auto& state : states_) state->Set(1);
+  EXPECT_THAT(Wait(futures_), ElementsAre(0, 1, 2, 3));
+  AsCompleted<int> completed(futures_);
+  int given = 0;
+  for (; completed.HasNext(); ++given) ASSERT_THAT(completed.Next(), IsOk());
+  EXPECT_EQ(given, 3);
+}
+
 TEST_F(WaitFuturesTest, AsCompletedSaysHowManyAreMissing) {
   AsCompleted<int> completed(futures_, absl::Milliseconds(1));
   EXPECT_THAT(completed.Next(),
               StatusIs(absl::StatusCode::kDeadlineExceeded,
                        HasSubstr("3 of 3 futures unfinished")));
+  states_[0]->Set(1);
+  AsCompleted<int> again(futures_, absl::ZeroDuration());
+  EXPECT_THAT(again.Next(), IsOk()) << "those that are done need no time";
+  EXPECT_THAT(again.Next(), StatusIs(absl::StatusCode::kDeadlineExceeded,
+                                     HasSubstr("2 of 3 futures unfinished")));
 }
 
 TEST_F(WaitFuturesTest, ManyThreadsMayWaitForTheSame) {

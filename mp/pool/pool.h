@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "mp/base/status_macros.h"
 #include "mp/pool/future.h"
+#include "mp/pool/insights.h"
 #include "mp/pool/internal/engine.h"
 #include "mp/pool/internal/future_state.h"
 #include "mp/pool/internal/job.h"
@@ -90,9 +91,11 @@ class Pool {
     using T = typename Types::Result;
     const auto submission = std::make_shared<internal::Submission>(engine_);
     const auto state = std::make_shared<internal::FutureState<T>>(
-        [submission] { submission->Cancel(); });
+        [submission] { submission->Cancel(); },
+        [submission] { return submission->IsRunning(); });
     Encoder items;
-    items.Write(typename Types::Tuple(std::forward<Args>(args)...));
+    internal::WriteItem<Types>(
+        typename Types::Tuple(std::forward<Args>(args)...), items);
     const absl::Status submitted = submission->Submit(
         Types::MakeJob(std::forward<F>(function)), std::move(items), 1, options,
         std::make_shared<internal::ApplyHandler<T>>(state));
@@ -115,46 +118,58 @@ class Pool {
 
   // Runs function(item) for each item of a range. The future has a vector of
   // what they returned, in the order of the items, or the error of the first
-  // item that has one; all have run by then. Of a function without a value, it
-  // has nothing but that error.
+  // item that has one; all have run by then, unless `stop_at_first_error` says
+  // otherwise. Of a function without a value, it has nothing but that error.
+  // What reading the range throws is the error of all that were not yet read.
   //
   // Source: CPython Pool.map_async().
   template <typename F, typename Range>
-  auto MapAsync(F&& function, const Range& range,
-                const TaskOptions& options = {}) {
+  auto MapAsync(F&& function, Range&& range, const TaskOptions& options = {}) {
     using Types = internal::TaskTypes<std::decay_t<F>, internal::ItemOf<Range>>;
     using T = typename Types::Result;
     using All = typename internal::AllOf<T>::Type;
     const auto submission = std::make_shared<internal::Submission>(engine_);
     const auto state = std::make_shared<internal::FutureState<All>>(
-        [submission] { submission->Cancel(); });
-    internal::SubmitChunks<Types>(
-        *submission, std::forward<F>(function), range, options,
-        [state](auto results) {
-          state->Set(internal::AllOf<T>::From(std::move(results)));
-        });
+        [submission] { submission->Cancel(); },
+        [submission] { return submission->IsRunning(); });
+    internal::MapCallbacks<T> callbacks;
+    callbacks.finish = [state](auto results) {
+      state->Set(internal::AllOf<T>::From(std::move(results)));
+    };
+    if (options.stop_at_first_error) {
+      callbacks.on_error = [state, submission](const absl::Status& error) {
+        if (state->Set(error)) submission->Cancel();
+      };
+    }
+    internal::SubmitChunks<Types>(*submission, std::forward<F>(function), range,
+                                  options, std::move(callbacks));
     return Future<All>(state);
   }
 
   // The same, and waits. Source: CPython Pool.map().
   template <typename F, typename Range>
-  auto Map(F&& function, const Range& range, const TaskOptions& options = {}) {
+  auto Map(F&& function, Range&& range, const TaskOptions& options = {}) {
     return MapAsync(std::forward<F>(function), range, options).Take();
   }
 
   // Runs function(item) for each item, waits, and returns the result of each:
   // absl::StatusOr<T>, or absl::Status of a function without a value.
   template <typename F, typename Range>
-  auto MapEach(F&& function, const Range& range,
-               const TaskOptions& options = {}) {
+  auto MapEach(F&& function, Range&& range, const TaskOptions& options = {}) {
     using Types = internal::TaskTypes<std::decay_t<F>, internal::ItemOf<Range>>;
     using T = typename Types::Result;
-    using Results = typename internal::MapState<T>::Results;
+    using Results = typename internal::MapCallbacks<T>::Results;
     internal::Submission submission(engine_);
     const auto state = std::make_shared<internal::FutureState<Results>>();
-    internal::SubmitChunks<Types>(
-        submission, std::forward<F>(function), range, options,
-        [state](Results results) { state->Set(std::move(results)); });
+    internal::MapCallbacks<T> callbacks;
+    callbacks.finish = [state](auto results) {
+      state->Set(std::move(results));
+    };
+    if (options.stop_at_first_error) {
+      callbacks.on_error = [&](const absl::Status&) { submission.Cancel(); };
+    }
+    internal::SubmitChunks<Types>(submission, std::forward<F>(function), range,
+                                  options, std::move(callbacks));
     // It has no error of its own.
     return *Future<Results>(state).Take();
   }
@@ -164,14 +179,13 @@ class Pool {
   //
   // Source: CPython Pool.starmap_async(), starmap().
   template <typename F, typename Range>
-  auto StarMapAsync(F&& function, const Range& range,
+  auto StarMapAsync(F&& function, Range&& range,
                     const TaskOptions& options = {}) {
     return MapAsync(internal::Star<std::decay_t<F>>{std::forward<F>(function)},
                     range, options);
   }
   template <typename F, typename Range>
-  auto StarMap(F&& function, const Range& range,
-               const TaskOptions& options = {}) {
+  auto StarMap(F&& function, Range&& range, const TaskOptions& options = {}) {
     return StarMapAsync(std::forward<F>(function), range, options).Take();
   }
 
@@ -207,6 +221,9 @@ class Pool {
   int size() const { return engine_->workers(); }
   std::vector<pid_t> pids() const { return engine_->pids(); }
 
+  // What the workers have done with their time, up to now or the end.
+  PoolInsights Insights() const { return engine_->Insights(); }
+
   // Takes no more tasks. The workers end once all have run. May be called
   // again.
   void Close() { engine_->Close(); }
@@ -220,11 +237,14 @@ class Pool {
   // Errors:
   //   kFailedPrecondition  neither Close() nor Terminate() was called.
   //   kDeadlineExceeded    some have not.
+  //   others               the trace file cannot be written; all have ended.
   absl::Status Join(absl::Duration timeout = absl::InfiniteDuration()) {
     return engine_->Join(timeout);
   }
 
  private:
+  friend class Executor;
+
   explicit Pool(std::shared_ptr<internal::Engine> engine)
       : engine_(std::move(engine)) {}
 
@@ -238,6 +258,17 @@ class Pool {
   }
 
   std::shared_ptr<internal::Engine> engine_;
+};
+
+// A pool of threads of this process, of which no task can be killed.
+//
+// Example:
+//   MP_ASSIGN_OR_RETURN(mp::Pool pool, mp::ThreadPool::Create());
+//
+// Source: CPython multiprocessing.pool.ThreadPool, multiprocessing.dummy.Pool().
+struct ThreadPool {
+  // Pool::Create(), of which the start method is thread.
+  static absl::StatusOr<Pool> Create(PoolOptions options = {});
 };
 
 }  // namespace mp

@@ -2,6 +2,7 @@
 #define MP_POOL_POOL_OPTIONS_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "mp/pool/progress.h"
 #include "mp/process/context.h"
 #include "mp/process/internal/call.h"
 
@@ -39,8 +41,14 @@ class PoolInitializer {
 };
 
 struct PoolOptions {
-  // How many workers. Default: UsableCpuCount().
+  // How many workers. Default: UsableCpuCount(); in a worker of another pool,
+  // which can have a pool of threads (see `context`), its share of that.
   std::optional<int> processes = std::nullopt;
+
+  // How many of them start at once and stay. More start when a task finds all
+  // busy, and end after `idle_timeout` without one. Default: all.
+  std::optional<int> min_processes = std::nullopt;
+  absl::Duration idle_timeout = absl::InfiniteDuration();
 
   // How they are started. With the start method thread it is CPython's
   // ThreadPool, of which no task can be killed.
@@ -53,8 +61,31 @@ struct PoolOptions {
   // one; 0 for never.
   int max_tasks_per_child = 0;
 
+  // How many bytes of a worker may be in memory, with what it shares with other
+  // processes. One that has more after a task (chunk, of Map()) is replaced once
+  // it has run what it is at by then; so a leak ends, but a single item that
+  // takes too much is not stopped, for which a control group (memory.max) is
+  // the means: RLIMIT_AS counts addresses, not memory. 0 for no limit. Costs
+  // some microseconds for each task. Not for threads.
+  int64_t max_worker_memory = 0;
+
+  // Whether each worker runs on a single CPU, of those that the thread which
+  // makes the pool may use: the one that the fewest workers have. Threads that
+  // an initializer starts may go elsewhere. Not for threads.
+  bool pin_cpus = false;
+
   // What workers are called: "PoolWorker-1" and so on.
   std::string name = "PoolWorker";
+
+  // Told how far all calls of Map(), Imap() and their kin together have come,
+  // but those that have a callback of their own: ProgressBar("hashing"), say.
+  ProgressCallback progress = nullptr;
+
+  // A file for a timeline viewer, such as ui.perfetto.dev or chrome://tracing:
+  // what each worker did when. Written at the end of the last worker, over what
+  // was there before; Join() says what goes wrong. Costs up to 25 MB of memory,
+  // for a quarter of a million items; later ones are only counted.
+  std::string trace_file = "";
 };
 
 struct TaskOptions {
@@ -73,6 +104,13 @@ struct TaskOptions {
   // and killed after `grace`.
   absl::Duration time_limit = absl::InfiniteDuration();
   absl::Duration grace = absl::Seconds(1);
+
+  // Whether a Map() ends with the first error that comes, and cancels what is
+  // left. Otherwise all items run.
+  bool stop_at_first_error = false;
+
+  // Told how far this Map() or Imap() has come. Default: the pool's.
+  ProgressCallback progress = nullptr;
 
   // How many items of an Imap() are under way, or done and not yet read, at
   // most. Default: enough to keep all workers busy.

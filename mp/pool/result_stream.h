@@ -52,10 +52,11 @@ class ResultStream {
 
   ResultStream(StreamOrder order, std::weak_ptr<internal::Engine> engine,
                std::shared_ptr<const internal::Job> job,
-               internal::ItemSource source, const TaskOptions& options)
+               internal::ItemSource source, const TaskOptions& options,
+               absl::Time deadline = absl::InfiniteFuture())
       : state_(std::make_unique<internal::StreamState>(
             order == StreamOrder::kAsPut, std::move(engine), std::move(job),
-            std::move(source), options)) {}
+            std::move(source), options, deadline)) {}
 
   ResultStream(ResultStream&&) noexcept = default;
   ResultStream& operator=(ResultStream&&) noexcept = default;
@@ -73,6 +74,16 @@ class ResultStream {
     if (!outcome.has_value()) return std::nullopt;
     return internal::DecodeOutcome<T>(*std::move(outcome));
   }
+
+  // Has items read and under way before anybody asks for results: as many as
+  // the buffer holds.
+  void Start() { state_->Feed(); }
+
+  // Cancels what is under way, and reads no more. Next() gives nullopt then.
+  // May be called again.
+  //
+  // Source: CPython 3.16, close() of the iterator of Executor.map().
+  void Close() { state_->Close(); }
 
  private:
   std::unique_ptr<internal::StreamState> state_;

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -58,7 +59,7 @@ std::vector<size_t> Wait(const std::vector<Future<T>>& futures,
   return done;
 }
 
-// Gives futures in the order in which they end.
+// Gives futures in the order in which they end, each once.
 //
 // Example:
 //   mp::AsCompleted completed(futures);
@@ -76,8 +77,10 @@ class AsCompleted {
   explicit AsCompleted(std::vector<Future<T>> futures,
                        absl::Duration timeout = absl::InfiniteDuration())
       : futures_(std::move(futures)), end_(absl::Now() + timeout) {
+    absl::flat_hash_set<const void*> known;
     for (size_t i = 0; i < futures_.size(); ++i) {
       if (!futures_[i].valid()) continue;
+      if (!known.insert(futures_[i].state().get()).second) continue;
       ++left_;
       futures_[i].state()->Watch(order_, i);
     }

@@ -1,7 +1,9 @@
 #include "mp/pool/internal/dispatcher.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -17,6 +19,7 @@ namespace mp::internal {
 namespace {
 
 constexpr absl::Duration kStartPause = absl::Milliseconds(100);
+constexpr absl::Duration kShortTask = absl::Microseconds(50);
 
 absl::Status Cancelled() {
   return absl::CancelledError("the task was cancelled before it had run");
@@ -56,9 +59,31 @@ void Dispatcher::Cancel(TaskId id, absl::Time now) {
   Advance(now);
 }
 
+void Dispatcher::CancelWaiting(absl::Time now) {
+  for (const TaskId id : Ids()) {
+    const WorkerId worker = tasks_.at(id).worker;
+    if (worker != 0) {
+      if (!carrier_.Recall(worker, id)) continue;
+      Unsend(id, worker);
+    }
+    SettleRest(id, Cancelled());
+  }
+  Advance(now);
+}
+
 void Dispatcher::Resize(int min_workers, int max_workers, absl::Time now) {
   options_.min_workers = min_workers;
   options_.max_workers = max_workers;
+  Advance(now);
+}
+
+void Dispatcher::Recycle(WorkerId id, absl::Time now) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end() || found->second.ending) return;
+  Worker& worker = found->second;
+  Retire(id, worker);
+  while (!worker.sent.empty() && TakeBack(id, worker.sent.back())) {
+  }
   Advance(now);
 }
 
@@ -152,6 +177,7 @@ void Dispatcher::OnItemDone(WorkerId id, TaskItem item, Outcome outcome,
   }
   Settle(item.task, item.item, std::move(outcome));
   if (!tasks_.contains(item.task)) {
+    NotePace(worker, now);
     if (worker.sent.empty()) worker.idle_since = now;
     Advance(now);
   }
@@ -247,11 +273,16 @@ void Dispatcher::SettleLost(WorkerId id, const Worker& worker, TaskItem item,
 }
 
 void Dispatcher::SettleAll(const absl::Status& status) {
+  for (const TaskId id : Ids()) SettleRest(id, status);
+}
+
+// Those of all tasks, the oldest first.
+std::vector<TaskId> Dispatcher::Ids() const {
   std::vector<TaskId> ids;
   ids.reserve(tasks_.size());
   for (const auto& [id, task] : tasks_) ids.push_back(id);
   std::sort(ids.begin(), ids.end());
-  for (const TaskId id : ids) SettleRest(id, status);
+  return ids;
 }
 
 Dispatcher::Task* Dispatcher::FindSent(WorkerId worker, TaskItem item) {
@@ -365,16 +396,38 @@ bool Dispatcher::SendFirst(WorkerId id, Worker& worker) {
 WorkerId Dispatcher::WorkerFor(
     const absl::flat_hash_set<WorkerId>& full) const {
   WorkerId best = 0;
-  size_t least = static_cast<size_t>(options_.window);
+  // Nothing waits at a worker while another one could be started for it.
+  const bool may_wait = active_ >= options_.max_workers;
+  size_t least = std::numeric_limits<size_t>::max();
   for (const auto& [id, worker] : workers_) {
-    if (!worker.ready || worker.ending || worker.sent.size() >= least ||
-        full.contains(id)) {
+    const size_t window = may_wait ? static_cast<size_t>(worker.window) : 1;
+    if (!worker.ready || worker.ending ||
+        worker.sent.size() >= std::min(least, window) || full.contains(id)) {
       continue;
     }
     best = id;
     least = worker.sent.size();
   }
   return best;
+}
+
+// While its tasks end so fast that it would wait for the next ones, a worker
+// gets more of them at a time.
+void Dispatcher::NotePace(Worker& worker, absl::Time now) const {
+  const bool is_short = now - worker.last_end < kShortTask;
+  worker.last_end = now;
+  worker.window =
+      is_short ? std::min(2 * worker.window,
+                          std::max(options_.window, options_.short_task_window))
+               : options_.window;
+}
+
+// Queues again what a worker was sent. False if it has begun it.
+bool Dispatcher::TakeBack(WorkerId id, TaskId task) {
+  if (!carrier_.Recall(id, task)) return false;
+  Unsend(task, id);
+  Enqueue(task, tasks_.at(task));
+  return true;
 }
 
 // Lets one that has nothing to do have what waits at another.
@@ -386,10 +439,8 @@ void Dispatcher::Rebalance() {
     if (loaded == 0) return;
     Worker& worker = workers_.at(loaded);
     const TaskId task = worker.sent.back();
-    if (!carrier_.Recall(loaded, task)) return;
-    Unsend(task, loaded);
+    if (!TakeBack(loaded, task)) return;
     if (!worker.ending) --worker.given;
-    Enqueue(task, tasks_.at(task));
     if (!SendFirst(idle, workers_.at(idle))) return;
   }
 }
@@ -411,7 +462,7 @@ void Dispatcher::StartWorkers(absl::Time now) {
     const WorkerId id = ++last_worker_;
     const absl::Status started = launcher_.Start(id);
     if (!started.ok()) return NoteStartFailure(started, now);
-    workers_[id];
+    workers_[id].window = options_.window;
     ++active_;
   }
 }
@@ -420,7 +471,10 @@ void Dispatcher::StartWorkers(absl::Time now) {
 // one may fare better, but not for ever.
 void Dispatcher::NoteStartFailure(const absl::Status& why, absl::Time now) {
   next_start_ = now + kStartPause * std::min(idle_deaths_++, 50);
-  if (idle_deaths_ <= options_.max_idle_deaths || !broken_.ok()) return;
+  if (!broken_.ok()) return;
+  // Nor will another one start.
+  if (absl::IsFailedPrecondition(why)) return Break(why);
+  if (idle_deaths_ <= options_.max_idle_deaths) return;
   Break(absl::UnavailableError(
       absl::StrCat(idle_deaths_,
                    " workers in a row ended before they ran "

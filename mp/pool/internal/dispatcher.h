@@ -40,6 +40,8 @@ struct DispatcherOptions {
   // How many tasks a worker has at a time, so that it need not wait for the
   // next. One that waits for nothing better is taken back from it.
   int window = 2;
+  // How many while its tasks are short; more than `window`, or no more.
+  int short_task_window = 0;
   // After how many tasks a worker is replaced; 0 for never.
   int max_tasks_per_child = 0;
   // How many workers in a row may end without having run anything.
@@ -98,9 +100,16 @@ class Dispatcher {
   // task's grace its worker is killed. Does nothing to one that has ended.
   void Cancel(TaskId task, absl::Time now);
 
+  // Cancels what no worker has begun, and leaves alone what one has.
+  void CancelWaiting(absl::Time now);
+
   // Changes how many workers there are. Those that are too many end when they
   // have run what they have.
   void Resize(int min_workers, int max_workers, absl::Time now);
+
+  // Has another worker take the place of this one, which ends once it has run
+  // what it is at.
+  void Recycle(WorkerId worker, absl::Time now);
 
   // Takes no more tasks. The workers end once all have run.
   void Close(absl::Time now);
@@ -137,6 +146,7 @@ class Dispatcher {
   int64_t tasks() const { return static_cast<int64_t>(tasks_.size()); }
   // Those that have not been told to end.
   int workers() const { return active_; }
+  int max_workers() const { return options_.max_workers; }
   int64_t lost_workers() const { return lost_workers_; }
 
  private:
@@ -169,6 +179,8 @@ class Dispatcher {
     bool ending = false;  // gets no more
     bool ran = false;     // anything at all
     int64_t given = 0;    // tasks, ever
+    int window = 0;       // as DispatcherOptions::window, for it now
+    absl::Time last_end = absl::InfinitePast();  // of a task
     absl::Time idle_since = absl::InfiniteFuture();
     std::deque<TaskId> sent;
     std::optional<Running> running;
@@ -184,6 +196,7 @@ class Dispatcher {
   void SettleLost(WorkerId id, const Worker& worker, TaskItem item,
                   const absl::Status& why);
   void SettleAll(const absl::Status& status);
+  std::vector<TaskId> Ids() const;
 
   // Where tasks are.
   Task* FindSent(WorkerId worker, TaskItem item);
@@ -202,6 +215,8 @@ class Dispatcher {
   void SendTasks();
   bool SendFirst(WorkerId id, Worker& worker);
   WorkerId WorkerFor(const absl::flat_hash_set<WorkerId>& full) const;
+  void NotePace(Worker& worker, absl::Time now) const;
+  bool TakeBack(WorkerId id, TaskId task);
   void Rebalance();
   WorkerId MostLoaded() const;
   void StartWorkers(absl::Time now);

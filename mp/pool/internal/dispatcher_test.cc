@@ -65,6 +65,7 @@ struct Scenario {
   absl::Duration time_limit = absl::InfiniteDuration();
   int cancel_percent = 0;
   bool resizes = false;
+  bool recycles = false;
 };
 
 void PrintTo(const Scenario& scenario, std::ostream* out) {
@@ -86,6 +87,7 @@ class Play {
       if (workers_.Chance(30)) SubmitOne();
       if (workers_.Chance(scenario_.cancel_percent)) CancelOne();
       if (scenario_.resizes && workers_.Chance(5)) ResizeToAny();
+      if (scenario_.recycles && workers_.Chance(20)) RecycleAny();
       workers_.Step(dispatcher_);
     }
     dispatcher_.Close(workers_.now());
@@ -123,6 +125,12 @@ class Play {
     } else {
       EXPECT_FALSE(dispatcher_.broken().ok());
     }
+  }
+
+  // Those that have ended, or are to come, too.
+  void RecycleAny() {
+    dispatcher_.Recycle(static_cast<WorkerId>(workers_.Below(30)),
+                        workers_.now());
   }
 
   void CancelOne() {
@@ -225,6 +233,10 @@ INSTANTIATE_TEST_SUITE_P(
                              .max_workers = 3,
                              .idle_timeout = absl::Milliseconds(30)},
                  .resizes = true},
+        Scenario{.name = "Recycling", .world = {}, .recycles = true},
+        Scenario{.name = "DeadlyRecycling",
+                 .world = {.death = 5, .full = 20},
+                 .recycles = true},
         Scenario{.name = "HardToStart", .world = {.start_failure = 40}},
         Scenario{.name = "Refusing", .world = {.death = 1, .refusal = 3}},
         Scenario{.name = "Everything",

@@ -1,6 +1,7 @@
 #include "mp/pool/internal/engine.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -22,12 +24,18 @@
 #include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
 #include "mp/base/io.h"
+#include "mp/base/parking.h"
 #include "mp/base/status_macros.h"
+#include "mp/pool/insights.h"
+#include "mp/pool/internal/cpu_pins.h"
 #include "mp/pool/internal/dispatcher.h"
 #include "mp/pool/internal/local_worker.h"
 #include "mp/pool/internal/outcome.h"
+#include "mp/pool/internal/progress_meter.h"
 #include "mp/pool/internal/task.h"
+#include "mp/pool/internal/worker_memory_use.h"
 #include "mp/pool/internal/worker_message.h"
+#include "mp/process/internal/monotonic.h"
 
 namespace mp::internal {
 namespace {
@@ -41,18 +49,19 @@ constexpr size_t kMaxJobs = 64;
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Engine>> Engine::Start(
-    const DispatcherOptions& options, LocalWorkerOptions workers) {
+    const DispatcherOptions& options, LocalWorkerOptions workers,
+    EngineOptions extras) {
   Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.is_open()) return ErrnoStatus(errno, "eventfd");
-  auto engine = std::shared_ptr<Engine>(
-      new Engine(options, std::move(workers), std::move(wake)));
+  auto engine = std::shared_ptr<Engine>(new Engine(
+      options, std::move(workers), std::move(extras), std::move(wake)));
   {
     absl::MutexLock lock(&engine->mutex_);
-    engine->dispatcher_.OnTime(absl::Now());
+    engine->dispatcher_.OnTime(engine->Tick());
   }
   // Which keeps it alive as long as it needs it.
   engine->thread_ = std::thread([engine] { engine->Loop(); });
-  const absl::Status status = engine->AwaitWorkers();
+  const absl::Status status = engine->AwaitWorkers(options.min_workers);
   if (status.ok()) return engine;
   engine->Terminate();
   engine->Join(absl::InfiniteDuration()).IgnoreError();
@@ -60,10 +69,17 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Start(
 }
 
 Engine::Engine(const DispatcherOptions& options, LocalWorkerOptions workers,
-               Fd wake)
+               EngineOptions extras, Fd wake)
     : worker_options_(std::move(workers)),
+      max_worker_memory_(extras.max_worker_memory),
+      trace_file_(std::move(extras.trace_file)),
+      progress_(extras.progress == nullptr ? nullptr
+                                           : std::make_shared<ProgressMeter>(
+                                                 std::move(extras.progress))),
       wake_(std::move(wake)),
-      dispatcher_(options, *this, *this, *this) {}
+      dispatcher_(options, *this, *this, *this),
+      recorder_(!trace_file_.empty(), Now(), absl::Now() - Now()),
+      pins_(std::move(extras.cpus)) {}
 
 Engine::~Engine() {
   if (thread_.get_id() == std::this_thread::get_id()) {
@@ -73,10 +89,11 @@ Engine::~Engine() {
   }
 }
 
-absl::Status Engine::AwaitWorkers() {
+absl::Status Engine::AwaitWorkers(int min_workers) {
   absl::MutexLock lock(&mutex_);
-  const auto settled = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return !dispatcher_.broken().ok() || ready_ >= dispatcher_.workers();
+  const auto settled = [this,
+                        min_workers]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !dispatcher_.broken().ok() || ready_ >= min_workers;
   };
   mutex_.Await(absl::Condition(&settled));
   return dispatcher_.broken();
@@ -86,7 +103,7 @@ absl::StatusOr<TaskId> Engine::Submit(TaskSpec spec,
                                       std::shared_ptr<TaskHandler> handler) {
   absl::MutexLock lock(&mutex_);
   MP_ASSIGN_OR_RETURN(const TaskId task,
-                      dispatcher_.Submit(std::move(spec), absl::Now()));
+                      dispatcher_.Submit(std::move(spec), Tick()));
   handlers_[task] = std::move(handler);
   if (HasMore()) Wake();
   return task;
@@ -94,38 +111,48 @@ absl::StatusOr<TaskId> Engine::Submit(TaskSpec spec,
 
 void Engine::Cancel(TaskId task) {
   absl::MutexLock lock(&mutex_);
-  dispatcher_.Cancel(task, absl::Now());
+  dispatcher_.Cancel(task, Tick());
+  Wake();
+}
+
+void Engine::CancelWaiting() {
+  absl::MutexLock lock(&mutex_);
+  dispatcher_.CancelWaiting(Tick());
   Wake();
 }
 
 void Engine::Resize(int min_workers, int max_workers) {
   absl::MutexLock lock(&mutex_);
-  dispatcher_.Resize(min_workers, max_workers, absl::Now());
+  dispatcher_.Resize(min_workers, max_workers, Tick());
   Wake();
 }
 
 void Engine::Close() {
   absl::MutexLock lock(&mutex_);
   closed_ = true;
-  dispatcher_.Close(absl::Now());
+  dispatcher_.Close(Tick());
   Wake();
 }
 
 void Engine::Terminate() {
   absl::MutexLock lock(&mutex_);
   closed_ = true;
-  dispatcher_.Terminate(absl::Now());
+  dispatcher_.Terminate(Tick());
   Wake();
 }
 
 absl::Status Engine::Join(absl::Duration timeout) {
+  if (thread_.get_id() == std::this_thread::get_id()) {
+    return absl::FailedPreconditionError(
+        "a callback cannot wait for the pool that runs it");
+  }
   absl::MutexLock lock(&mutex_);
   if (!closed_) {
     return absl::FailedPreconditionError(
         "the pool still runs; call Close() or Terminate() before Join()");
   }
   if (mutex_.AwaitWithTimeout(absl::Condition(&ended_), timeout)) {
-    return absl::OkStatus();
+    return trace_status_;
   }
   return absl::DeadlineExceededError("the pool's workers have not ended");
 }
@@ -139,9 +166,38 @@ JobId Engine::JobFor(const Parcel& function) {
   return found->second;
 }
 
+bool Engine::IsRunning(TaskId task) {
+  absl::MutexLock lock(&mutex_);
+  return std::any_of(
+      workers_.begin(), workers_.end(), [task](const auto& worker) {
+        const std::optional<TaskItem> running = worker.second->running();
+        return running.has_value() && running->task == task;
+      });
+}
+
+void Engine::Watch(std::shared_ptr<ProgressMeter> meter) {
+  absl::MutexLock lock(&mutex_);
+  if (std::count(meters_.begin(), meters_.end(), meter) == 0) {
+    meters_.push_back(std::move(meter));
+  }
+  Wake();
+}
+
+PoolInsights Engine::Insights() {
+  absl::MutexLock lock(&mutex_);
+  PoolInsights insights = recorder_.Insights(Tick());
+  insights.workers_lost = dispatcher_.lost_workers();
+  return insights;
+}
+
 int Engine::workers() {
   absl::MutexLock lock(&mutex_);
   return dispatcher_.workers();
+}
+
+int Engine::max_workers() {
+  absl::MutexLock lock(&mutex_);
+  return dispatcher_.max_workers();
 }
 
 std::vector<pid_t> Engine::pids() {
@@ -176,12 +232,16 @@ absl::Status Engine::Send(WorkerId id, TaskId task, const TaskSpec& spec,
                           uint64_t first) {
   LocalWorker* const worker = Find(id);
   if (worker == nullptr) return absl::UnavailableError("it has not started");
-  return worker->Send(task, spec, first);
+  const absl::Status sent = worker->Send(task, spec, first);
+  if (sent.ok()) recorder_.OnSent(id, task, spec, now_);
+  return sent;
 }
 
 bool Engine::Recall(WorkerId id, TaskId task) {
   LocalWorker* const worker = Find(id);
-  return worker != nullptr && worker->Recall(task);
+  if (worker == nullptr || !worker->Recall(task)) return false;
+  recorder_.OnRecalled(id, task);
+  return true;
 }
 
 void Engine::Interrupt(WorkerId id, TaskId task) {
@@ -203,26 +263,33 @@ void Engine::Loop() {
   while (true) {
     StartPending();
     Deliver();
+    TellProgress();
     Workers workers;
     absl::Time until;
     {
       absl::MutexLock lock(&mutex_);
       if (dispatcher_.finished() && deliveries_.empty()) {
+        if (!trace_file_.empty()) {
+          trace_status_ = recorder_.WriteTrace(trace_file_);
+        }
         ended_ = true;
         return;
       }
       if (HasMore()) continue;
       workers = workers_;
       until = dispatcher_.NextTime();
+      for (const auto& meter : meters_) {
+        until = std::min(until, meter->NextTime());
+      }
       if (!to_retire_.empty()) {
-        until = std::min(until, absl::Now() + absl::Milliseconds(20));
+        until = std::min(until, Tick() + absl::Milliseconds(20));
       }
     }
     AwaitNews(workers, until);
     for (const auto& [id, worker] : workers) Hear(id, *worker);
     absl::MutexLock lock(&mutex_);
     RetryRetire();
-    dispatcher_.OnTime(absl::Now());
+    dispatcher_.OnTime(Tick());
   }
 }
 
@@ -245,6 +312,11 @@ void Engine::StartPending() {
 }
 
 void Engine::StartOne(WorkerId id, int number) {
+  {
+    absl::MutexLock lock(&mutex_);
+    recorder_.OnStarting(id, absl::StrCat(worker_options_.name, "-", number),
+                         Tick());
+  }
   absl::StatusOr<std::unique_ptr<LocalWorker>> worker =
       LocalWorker::Start(worker_options_, number);
   absl::MutexLock lock(&mutex_);
@@ -253,11 +325,21 @@ void Engine::StartOne(WorkerId id, int number) {
   if (is_doomed) to_kill_.erase(doomed);
   if (!worker.ok()) {
     ForgetRetiring(id);
-    dispatcher_.OnWorkerEnded(id, std::nullopt, worker.status(), absl::Now());
+    recorder_.OnEnded(id, std::nullopt, worker.status(), Tick());
+    dispatcher_.OnWorkerEnded(id, std::nullopt, worker.status(), now_);
     return;
   }
+  recorder_.OnStarted(id, (*worker)->pid());
+  Pin(id, **worker);
   if (is_doomed && !(*worker)->Kill()) to_retire_.push_back(id);
   workers_[id] = *std::move(worker);
+}
+
+// One that cannot be pinned, as it has ended or the CPU has gone, runs as it
+// may.
+void Engine::Pin(WorkerId id, const LocalWorker& worker) {
+  if (pins_.empty() || !worker.pid().has_value()) return;
+  PinProcess(*worker.pid(), pins_.Take(id)).IgnoreError();
 }
 
 void Engine::Deliver() {
@@ -282,15 +364,47 @@ void Engine::Deliver() {
   }
 }
 
+bool Engine::AnyHasMessage(const Workers& workers) {
+  return std::any_of(workers.begin(), workers.end(), [](const auto& worker) {
+    return worker.second->HasMessage();
+  });
+}
+
+// Those that have nothing more to tell are not looked at again.
+void Engine::TellProgress() {
+  std::vector<std::shared_ptr<ProgressMeter>> meters;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (meters_.empty()) return;
+    meters_.erase(std::remove_if(meters_.begin(), meters_.end(),
+                                 [](const auto& meter) {
+                                   return meter->NextTime() ==
+                                          absl::InfiniteFuture();
+                                 }),
+                  meters_.end());
+    meters = meters_;
+  }
+  for (const auto& meter : meters) meter->OnTime(Now());
+}
+
 void Engine::AwaitNews(const Workers& workers, absl::Time until) {
+  for (int i = 0; i < kYields && !AnyHasMessage(workers); ++i) sched_yield();
   std::vector<pollfd> fds = {{wake_.get(), POLLIN, 0}};
   for (const auto& [id, worker] : workers) {
-    fds.push_back({worker->connection_fd(), POLLIN, 0});
+    fds.push_back({worker->bell(), POLLIN, 0});
     fds.push_back({worker->sentinel(), POLLIN, 0});
   }
-  PollUntil(absl::MakeSpan(fds), Deadline(until - absl::Now()))
+  for (const auto& [id, worker] : workers) {
+    if (worker->AskForBell()) until = absl::InfinitePast();
+  }
+  PollUntil(absl::MakeSpan(fds), Deadline(until - Now()))
       .status()
       .IgnoreError();
+  auto bell = fds.begin() + 1;
+  for (const auto& [id, worker] : workers) {
+    worker->AnswerBell(bell->revents != 0);
+    bell += 2;
+  }
   uint64_t count;
   if (fds[0].revents != 0 && read(wake_.get(), &count, sizeof(count)) < 0) {
     // Another look will not hurt.
@@ -310,20 +424,37 @@ void Engine::Hear(WorkerId id, LocalWorker& worker) {
 }
 
 void Engine::Handle(WorkerId id, FromWorker message) {
-  const absl::Time now = absl::Now();
+  const absl::Time now = Tick();
   switch (message.kind) {
     case FromWorker::Kind::kReady:
       ++ready_;
+      recorder_.OnReady(id, workers_.at(id)->initializer_time(), now);
       return dispatcher_.OnWorkerReady(id, now);
     case FromWorker::Kind::kRefused:
       return dispatcher_.OnWorkerRefused(id, message.outcome.status(), now);
     case FromWorker::Kind::kBegun:
+      recorder_.OnBegun(id, now);
       return dispatcher_.OnItemBegun(id, message.item, now);
     case FromWorker::Kind::kDone:
-      return dispatcher_.OnItemDone(id, message.item,
-                                    std::move(message.outcome), now);
+      return HandleDone(id, std::move(message), now);
     case FromWorker::Kind::kRanAllUpTo:
+      recorder_.OnRanAllUpTo(id, message.item.task);
       return dispatcher_.OnRanAllUpTo(id, message.item.task, now);
+  }
+}
+
+void Engine::HandleDone(WorkerId id, FromWorker message, absl::Time now) {
+  const bool is_last = recorder_.OnDone(id, message.item, message.outcome, now);
+  if (is_last && max_worker_memory_ > 0) CheckMemory(id);
+  dispatcher_.OnItemDone(id, message.item, std::move(message.outcome), now);
+}
+
+void Engine::CheckMemory(WorkerId id) {
+  const LocalWorker* const worker = Find(id);
+  if (worker == nullptr || !worker->pid().has_value()) return;
+  const std::optional<int64_t> bytes = ResidentBytes(*worker->pid());
+  if (bytes.has_value() && *bytes > max_worker_memory_) {
+    dispatcher_.Recycle(id, now_);
   }
 }
 
@@ -332,7 +463,9 @@ void Engine::Bury(WorkerId id, LocalWorker& worker) {
   const absl::Status how = worker.HowItEnded();
   absl::MutexLock lock(&mutex_);
   ForgetRetiring(id);
-  dispatcher_.OnWorkerEnded(id, running, how, absl::Now());
+  recorder_.OnEnded(id, running, how, Tick());
+  dispatcher_.OnWorkerEnded(id, running, how, now_);
+  pins_.Release(id);
   workers_.erase(id);
 }
 
@@ -346,6 +479,10 @@ void Engine::ForgetRetiring(WorkerId id) {
   to_retire_.erase(std::remove(to_retire_.begin(), to_retire_.end(), id),
                    to_retire_.end());
 }
+
+absl::Time Engine::Now() { return absl::UnixEpoch() + MonotonicNow(); }
+
+absl::Time Engine::Tick() { return now_ = Now(); }
 
 LocalWorker* Engine::Find(WorkerId id) {
   const auto found = workers_.find(id);

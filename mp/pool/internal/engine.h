@@ -17,12 +17,18 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "mp/base/fd.h"
+#include "mp/pool/insights.h"
 #include "mp/pool/internal/carrier.h"
+#include "mp/pool/internal/cpu_pins.h"
 #include "mp/pool/internal/dispatcher.h"
 #include "mp/pool/internal/launcher.h"
 #include "mp/pool/internal/local_worker.h"
 #include "mp/pool/internal/outcome.h"
+#include "mp/pool/internal/pool_recorder.h"
+#include "mp/pool/internal/progress_meter.h"
 #include "mp/pool/internal/task.h"
+#include "mp/pool/internal/worker_message.h"
+#include "mp/pool/progress.h"
 
 namespace mp::internal {
 
@@ -33,6 +39,19 @@ class TaskHandler {
   virtual ~TaskHandler() = default;
   virtual void OnOutcome(uint64_t item, Outcome outcome) = 0;
   virtual void OnTaskEnd() {}
+};
+
+// What an Engine does besides, for people.
+struct EngineOptions {
+  // Told of calls that have no callback of their own. May be empty.
+  ProgressCallback progress = nullptr;
+  // Workers that have more bytes in memory after a task are replaced; 0 for no
+  // limit.
+  int64_t max_worker_memory = 0;
+  // Which each worker gets one of. Empty: all workers run anywhere.
+  std::vector<int> cpus = {};
+  // Written when all workers have ended; see trace_events.h. Empty for none.
+  std::string trace_file = "";
 };
 
 // A Dispatcher with workers on this host, and a thread that waits for what they
@@ -49,7 +68,8 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   //                        here.
   //   kUnavailable         the workers die at once.
   static absl::StatusOr<std::shared_ptr<Engine>> Start(
-      const DispatcherOptions& options, LocalWorkerOptions workers);
+      const DispatcherOptions& options, LocalWorkerOptions workers,
+      EngineOptions extras = {});
 
   // Only after Join(), or from its own thread.
   ~Engine() override;
@@ -58,6 +78,7 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   absl::StatusOr<TaskId> Submit(TaskSpec spec,
                                 std::shared_ptr<TaskHandler> handler);
   void Cancel(TaskId task);
+  void CancelWaiting();
   void Resize(int min_workers, int max_workers);
   void Close();
   void Terminate();
@@ -66,14 +87,29 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   //
   // Errors:
   //   kDeadlineExceeded    they have not.
-  //   kFailedPrecondition  neither Close() nor Terminate() was called.
+  //   kFailedPrecondition  neither Close() nor Terminate() was called; or it is
+  //                        its own thread that asks.
+  //   those of WriteTraceFile(), after they have ended.
   absl::Status Join(absl::Duration timeout);
 
   // What tasks say to call a function: the same for the same bytes, at least
   // for a while.
   JobId JobFor(const Parcel& function);
+  // Whether a worker is at it.
+  bool IsRunning(TaskId task);
   int workers();
+  int max_workers();
   std::vector<pid_t> pids();
+  PoolInsights Insights();
+
+  // Its clock, which does not jump.
+  static absl::Time Now();
+
+  // The meter of calls that have no other; null for none.
+  const std::shared_ptr<ProgressMeter>& progress() const { return progress_; }
+  // Has a meter tell what it has to until its calls have ended. Comes after the
+  // begin of each.
+  void Watch(std::shared_ptr<ProgressMeter> meter);
 
  private:
   struct Delivery {
@@ -84,7 +120,8 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   };
   using Workers = std::map<WorkerId, std::shared_ptr<LocalWorker>>;
 
-  Engine(const DispatcherOptions& options, LocalWorkerOptions workers, Fd wake);
+  Engine(const DispatcherOptions& options, LocalWorkerOptions workers,
+         EngineOptions extras, Fd wake);
 
   // Launcher, Carrier and OutcomeSink: called by the dispatcher.
   absl::Status Start(WorkerId worker) override
@@ -102,27 +139,42 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnTaskEnd(TaskId task) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  absl::Status AwaitWorkers() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status AwaitWorkers(int min_workers) ABSL_LOCKS_EXCLUDED(mutex_);
   void Loop() ABSL_LOCKS_EXCLUDED(mutex_);
   void StartPending() ABSL_LOCKS_EXCLUDED(mutex_);
   void StartOne(WorkerId id, int number) ABSL_LOCKS_EXCLUDED(mutex_);
   void Deliver() ABSL_LOCKS_EXCLUDED(mutex_);
+  void TellProgress() ABSL_LOCKS_EXCLUDED(mutex_);
   void ForgetRetiring(WorkerId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RetryRetire() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasMore() ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  static bool AnyHasMessage(const Workers& workers);
   void AwaitNews(const Workers& workers, absl::Time until);
   void Hear(WorkerId id, LocalWorker& worker) ABSL_LOCKS_EXCLUDED(mutex_);
   void Handle(WorkerId id, FromWorker message)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Pin(WorkerId id, const LocalWorker& worker)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CheckMemory(WorkerId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void HandleDone(WorkerId id, FromWorker message, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Bury(WorkerId id, LocalWorker& worker) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Reads the clock, once for each event.
+  absl::Time Tick() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   LocalWorker* Find(WorkerId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Wake();
 
   const LocalWorkerOptions worker_options_;
+  const int64_t max_worker_memory_;
+  const std::string trace_file_;
+  const std::shared_ptr<ProgressMeter> progress_;
   const Fd wake_;  // an eventfd
 
   absl::Mutex mutex_;
   Dispatcher dispatcher_ ABSL_GUARDED_BY(mutex_);
+  PoolRecorder recorder_ ABSL_GUARDED_BY(mutex_);
+  absl::Time now_ ABSL_GUARDED_BY(mutex_);  // of the event at hand
+  CpuPins pins_ ABSL_GUARDED_BY(mutex_);
   Workers workers_ ABSL_GUARDED_BY(mutex_);
   std::vector<WorkerId> to_start_ ABSL_GUARDED_BY(mutex_);
   std::vector<WorkerId> to_kill_ ABSL_GUARDED_BY(mutex_);  // while starting
@@ -136,6 +188,8 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   int started_ ABSL_GUARDED_BY(mutex_) = 0;
   int ready_ ABSL_GUARDED_BY(mutex_) = 0;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::shared_ptr<ProgressMeter>> meters_ ABSL_GUARDED_BY(mutex_);
+  absl::Status trace_status_ ABSL_GUARDED_BY(mutex_);
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

@@ -18,10 +18,7 @@ namespace mp::internal {
 
 bool FutureBase::Wait(absl::Duration timeout) const {
   absl::MutexLock lock(&mutex_);
-  const auto is_done = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return phase_ == FuturePhase::kDone;
-  };
-  return mutex_.AwaitWithTimeout(absl::Condition(&is_done), timeout);
+  return mutex_.AwaitWithTimeout(absl::Condition(&done_), timeout);
 }
 
 absl::Status FutureBase::status() const {
@@ -33,7 +30,7 @@ void FutureBase::Cancel() {
   std::function<void()> canceller;
   {
     absl::MutexLock lock(&mutex_);
-    if (phase_ == FuturePhase::kDone) return;
+    if (done_) return;
     canceller = std::exchange(canceller_, nullptr);
   }
   if (canceller != nullptr) canceller();
@@ -42,7 +39,7 @@ void FutureBase::Cancel() {
 void FutureBase::OnDone(std::function<void()> callback) {
   {
     absl::MutexLock lock(&mutex_);
-    if (phase_ != FuturePhase::kDone) {
+    if (!done_) {
       callbacks_.push_back(std::move(callback));
       return;
     }
@@ -59,7 +56,7 @@ void FutureBase::Watch(const std::shared_ptr<FutureWatcher>& watcher,
 bool FutureBase::AddWatch(const std::shared_ptr<FutureWatcher>& watcher,
                           size_t index) {
   absl::MutexLock lock(&mutex_);
-  if (phase_ == FuturePhase::kDone) return false;
+  if (done_) return false;
   // Of one that never ends, those who waited in vain must not pile up.
   if (watched_.size() == watched_.capacity()) {
     watched_.erase(std::remove_if(watched_.begin(), watched_.end(),
@@ -72,9 +69,13 @@ bool FutureBase::AddWatch(const std::shared_ptr<FutureWatcher>& watcher,
   return true;
 }
 
-void FutureBase::SetRunning() {
+bool FutureBase::running() const {
+  return is_running_ != nullptr && !done() && is_running_();
+}
+
+bool FutureBase::done() const {
   absl::MutexLock lock(&mutex_);
-  if (phase_ == FuturePhase::kPending) phase_ = FuturePhase::kRunning;
+  return done_;
 }
 
 bool FutureBase::Finish(const absl::Status& status,
@@ -83,8 +84,8 @@ bool FutureBase::Finish(const absl::Status& status,
   std::vector<Watched> watched;
   {
     absl::MutexLock lock(&mutex_);
-    if (phase_ == FuturePhase::kDone) return false;
-    phase_ = FuturePhase::kDone;
+    if (done_) return false;
+    done_ = true;
     status_ = status;
     store();
     canceller_ = nullptr;
@@ -98,11 +99,6 @@ bool FutureBase::Finish(const absl::Status& status,
     }
   }
   return true;
-}
-
-FuturePhase FutureBase::phase() const {
-  absl::MutexLock lock(&mutex_);
-  return phase_;
 }
 
 void RunCallback(const std::function<void()>& callback) {

@@ -17,12 +17,6 @@
 
 namespace mp::internal {
 
-enum class FuturePhase {
-  kPending,
-  kRunning,
-  kDone,
-};
-
 // Hears of the ends of futures. Is called by the thread that ends one, with
 // nothing locked.
 class FutureWatcher {
@@ -37,9 +31,10 @@ class FutureWatcher {
 class FutureBase {
  public:
   // `canceller` asks whoever runs the task to give it up, and is called with
-  // nothing locked, at most once.
-  explicit FutureBase(std::function<void()> canceller = nullptr)
-      : canceller_(std::move(canceller)) {}
+  // nothing locked, at most once. `is_running` says whether somebody does.
+  explicit FutureBase(std::function<void()> canceller = nullptr,
+                      std::function<bool()> is_running = nullptr)
+      : canceller_(std::move(canceller)), is_running_(std::move(is_running)) {}
   virtual ~FutureBase() = default;
   FutureBase(const FutureBase&) = delete;
   FutureBase& operator=(const FutureBase&) = delete;
@@ -47,8 +42,8 @@ class FutureBase {
   // Returns whether it is done, after `timeout` at the latest.
   bool Wait(absl::Duration timeout) const;
 
-  bool running() const { return phase() == FuturePhase::kRunning; }
-  bool done() const { return phase() == FuturePhase::kDone; }
+  bool running() const;
+  bool done() const;
 
   // Its status, once it is done.
   absl::Status status() const;
@@ -60,9 +55,6 @@ class FutureBase {
   void OnDone(std::function<void()> callback);
   // The same for a watcher, unless that has gone by then.
   void Watch(const std::shared_ptr<FutureWatcher>& watcher, size_t index);
-
-  // By whoever runs the task.
-  void SetRunning();
 
  protected:
   // Makes it done, once; `store` keeps the value, with the state locked.
@@ -77,12 +69,12 @@ class FutureBase {
     size_t index;
   };
 
-  FuturePhase phase() const;
   bool AddWatch(const std::shared_ptr<FutureWatcher>& watcher, size_t index);
 
-  FuturePhase phase_ ABSL_GUARDED_BY(mutex_) = FuturePhase::kPending;
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> canceller_ ABSL_GUARDED_BY(mutex_);
+  const std::function<bool()> is_running_;
   std::vector<std::function<void()>> callbacks_ ABSL_GUARDED_BY(mutex_);
   std::vector<Watched> watched_ ABSL_GUARDED_BY(mutex_);
 };

@@ -10,7 +10,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "mp/base/status_macros.h"
+#include "mp/pool/internal/function_name.h"
 #include "mp/pool/internal/outcome.h"
 #include "mp/process/decoder.h"
 #include "mp/process/encoder.h"
@@ -30,6 +33,9 @@ class Job : public Call {
     return absl::InternalError("a job is run item by item");
   }
   bool travels() const final { return true; }
+
+  // What it calls.
+  virtual FunctionId function_id() const { return {}; }
 
   // Reads the arguments of the next item, and keeps them.
   //
@@ -62,12 +68,26 @@ struct TaskResultOf<F, std::tuple<Args...>> {
       std::remove_cvref_t<std::invoke_result_t<F&, Args...>>>::Type;
 };
 
+// The status of something that failed, told as what it was.
+inline absl::Status Explain(absl::string_view what,
+                            const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(),
+                      absl::StrCat(what, ": ", status.message()));
+}
+
 // The value of a result, in bytes.
 template <typename T>
 Outcome EncodeValue(const T& value) {
-  Encoder encoder;
-  encoder.Write(value);
-  return std::move(encoder).Finish();
+  Outcome outcome = Parcel();
+  const absl::Status written = RunCatching([&] {
+    Encoder encoder;
+    encoder.Write(value);
+    outcome = std::move(encoder).Finish();
+    return outcome.status();
+  });
+  if (written.ok()) return outcome;
+  return Explain("the result cannot be sent", written);
 }
 
 template <typename F, typename Tuple>
@@ -79,6 +99,10 @@ class TravellingJob final : public Job {
     static_cast<void>(&registration_);  // so that it exists
     WriteTrampoline(&Decode, encoder);
     encoder.Write(function_);
+  }
+
+  FunctionId function_id() const override {
+    return FunctionIdOf<F>::Of(function_);
   }
 
   absl::Status ReadNext(Decoder& items) override {

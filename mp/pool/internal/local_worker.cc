@@ -1,7 +1,10 @@
 #include "mp/pool/internal/local_worker.h"
 
+#include <sys/eventfd.h>
+
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,15 +16,17 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "mp/base/errno_status.h"
 #include "mp/base/fd.h"
 #include "mp/base/status_macros.h"
-#include "mp/ipc/connection.h"
 #include "mp/ipc/pipe.h"
 #include "mp/pool/internal/task.h"
 #include "mp/pool/internal/worker_board.h"
 #include "mp/pool/internal/worker_main.h"
 #include "mp/pool/internal/worker_message.h"
+#include "mp/process/internal/serialize_fd.h"
 #include "mp/process/parcel.h"
 #include "mp/process/process.h"
 #include "mp/process/process_report.h"
@@ -33,14 +38,13 @@ namespace {
 // How many functions a worker keeps.
 constexpr size_t kMaxJobs = 64;
 
-// A parcel with other owners of the same things.
-absl::StatusOr<Parcel> Copy(const Parcel& parcel) {
-  Parcel copy{parcel.bytes, {}};
-  for (const Fd& fd : parcel.handles) {
-    MP_ASSIGN_OR_RETURN(Fd duplicate, fd.Dup());
-    copy.handles.push_back(std::move(duplicate));
-  }
-  return copy;
+constexpr absl::string_view kSpoilt =
+    "it had written over the memory in which its results go, and was killed";
+
+absl::StatusOr<Fd> CreateBell() {
+  Fd bell(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!bell.is_open()) return ErrnoStatus(errno, "eventfd");
+  return Fd::AboveStdio(std::move(bell));
 }
 
 }  // namespace
@@ -49,23 +53,31 @@ absl::StatusOr<std::unique_ptr<LocalWorker>> LocalWorker::Start(
     const LocalWorkerOptions& options, int number) {
   MP_ASSIGN_OR_RETURN(auto ends, Pipe());
   MP_ASSIGN_OR_RETURN(SharedMemory memory,
-                      SharedMemory::Create(sizeof(WorkerBoard)));
-  ToWorker hello;
-  hello.kind = ToWorker::Kind::kInitializer;
-  if (options.initializer != nullptr) {
-    MP_ASSIGN_OR_RETURN(hello.parcel, Copy(*options.initializer));
-  }
+                      SharedMemory::Create(sizeof(WorkerMemory)));
+  reinterpret_cast<WorkerMemory*>(memory.data().data())->board.cpu_share =
+      options.cpu_share;
+  MP_ASSIGN_OR_RETURN(Fd bell, CreateBell());
+  MP_ASSIGN_OR_RETURN(Fd its_bell, bell.Dup());
   Process process({.context = options.context,
                    .name = absl::StrCat(options.name, "-", number),
                    .daemon = true},
-                  RunWorker, std::move(ends.second), memory);
+                  RunWorker, std::move(ends.second), memory,
+                  std::move(its_bell));
   MP_RETURN_IF_ERROR(process.Start());
-  auto worker = std::unique_ptr<LocalWorker>(new LocalWorker(
-      std::move(process), std::move(ends.first), std::move(memory)));
+  auto worker = std::unique_ptr<LocalWorker>(
+      new LocalWorker(std::move(process), std::move(ends.first),
+                      std::move(memory), std::move(bell)));
   MP_ASSIGN_OR_RETURN(worker->sentinel_, worker->process_.sentinel());
+  ToWorker hello;
+  hello.kind = ToWorker::Kind::kInitializer;
+  const Parcel nothing;
+  const Parcel* const initializer = options.initializer.get();
+  const absl::Status said = worker->pool_end_.Say(
+      std::move(hello), initializer == nullptr ? nothing : *initializer);
   // One that is dead by now is seen to have ended soon.
-  worker->Say(hello).IgnoreError();
-  return worker;
+  if (said.ok() || absl::IsUnavailable(said)) return worker;
+  worker->Kill();
+  return said;
 }
 
 // What it forgets was needed by none but tasks that it has got before.
@@ -74,13 +86,13 @@ absl::Status LocalWorker::SendJob(const TaskPayload& payload) {
   if (jobs_.size() >= kMaxJobs) {
     message.kind = ToWorker::Kind::kForgetJob;
     message.job = jobs_.front();
-    MP_RETURN_IF_ERROR(Say(message));
+    MP_RETURN_IF_ERROR(pool_end_.Say(std::move(message), Parcel()));
     jobs_.pop_front();
+    message = ToWorker();
   }
   message.kind = ToWorker::Kind::kJob;
   message.job = payload.job;
-  MP_ASSIGN_OR_RETURN(message.parcel, Copy(*payload.function));
-  MP_RETURN_IF_ERROR(Say(message));
+  MP_RETURN_IF_ERROR(pool_end_.Say(std::move(message), *payload.function));
   jobs_.push_back(payload.job);
   return absl::OkStatus();
 }
@@ -88,6 +100,12 @@ absl::Status LocalWorker::SendJob(const TaskPayload& payload) {
 absl::Status LocalWorker::Send(TaskId task, const TaskSpec& spec,
                                uint64_t first) {
   const TaskPayload& payload = *spec.payload;
+  const uint64_t number = sent_;
+  std::atomic<TaskId>& slot = board().sent[number % WorkerBoard::kSlots];
+  SentTask& sent = sent_tasks_[number % WorkerBoard::kSlots];
+  if (sent.task != 0 && slot == sent.task) {
+    return absl::UnavailableError("a task waits in its slot");
+  }
   if (std::find(jobs_.rbegin(), jobs_.rend(), payload.job) == jobs_.rend()) {
     MP_RETURN_IF_ERROR(SendJob(payload));
   }
@@ -97,18 +115,27 @@ absl::Status LocalWorker::Send(TaskId task, const TaskSpec& spec,
   message.task = task;
   message.first = first;
   message.items = spec.items;
-  message.slot = sent_;
+  message.slot = number;
   message.has_limit = spec.time_limit < absl::InfiniteDuration();
-  MP_ASSIGN_OR_RETURN(message.parcel, Copy(payload.items));
-  board().sent[sent_ % WorkerBoard::kSlots] = task;
-  const absl::Status said = Say(message);
-  if (said.ok()) ++sent_;
+  slot = task;
+  sent.task.store(task, std::memory_order_relaxed);
+  sent.first.store(first, std::memory_order_relaxed);
+  sent.items.store(spec.items, std::memory_order_relaxed);
+  const absl::Status said = pool_end_.Say(std::move(message), payload.items);
+  if (said.ok()) {
+    sent_ = number + 1;
+  } else {
+    slot = 0;
+  }
   return said;
 }
 
 bool LocalWorker::Recall(TaskId task) {
   for (uint64_t slot = 0; slot < WorkerBoard::kSlots; ++slot) {
-    if (board().sent[slot] == task) return board().Claim(slot, task);
+    if (board().sent[slot] != task) continue;
+    if (!board().Claim(slot, task)) return false;
+    sent_tasks_[slot].task = 0;
+    return true;
   }
   return false;
 }
@@ -116,8 +143,7 @@ bool LocalWorker::Recall(TaskId task) {
 bool LocalWorker::Retire() {
   ToWorker message;
   message.kind = ToWorker::Kind::kRetire;
-  return !absl::IsDeadlineExceeded(
-      connection_.Send(message, absl::ZeroDuration()));
+  return pool_end_.Say(std::move(message), Parcel()).ok();
 }
 
 bool LocalWorker::Kill() {
@@ -128,29 +154,47 @@ bool LocalWorker::Kill() {
 }
 
 std::optional<FromWorker> LocalWorker::Receive() {
-  absl::StatusOr<FromWorker> message =
-      connection_.Recv<FromWorker>(absl::ZeroDuration());
-  if (!message.ok()) return std::nullopt;
-  return *std::move(message);
+  std::optional<FromWorker> message = pool_end_.Hear();
+  if (message.has_value() && message->kind == FromWorker::Kind::kDone) {
+    last_told_ = message->item;
+  }
+  if (pool_end_.damaged() && !is_spoilt_.exchange(true)) {
+    process_.Kill().IgnoreError();
+  }
+  return message;
 }
 
 absl::Status LocalWorker::HowItEnded() {
   MP_RETURN_IF_ERROR(process_.Join());
   MP_ASSIGN_OR_RETURN(const ProcessReport report, process_.Report());
   const std::string text(absl::StripTrailingAsciiWhitespace(report.ToString()));
-  return absl::UnavailableError(text);
+  return absl::UnavailableError(is_spoilt_ ? absl::StrCat(kSpoilt, ": ", text)
+                                           : text);
 }
 
 std::optional<TaskItem> LocalWorker::running() const {
+  if (is_spoilt_) return FirstUntold();
   const uint64_t item_plus_1 = board().item_plus_1;
   if (item_plus_1 == 0) return std::nullopt;
   return TaskItem{board().task, item_plus_1 - 1};
 }
 
-absl::Status LocalWorker::Say(const ToWorker& message) {
-  const absl::Status sent = connection_.Send(message, absl::ZeroDuration());
-  if (!absl::IsDeadlineExceeded(sent)) return sent;
-  return absl::UnavailableError("the worker has not read what was sent before");
+std::optional<TaskItem> LocalWorker::FirstUntold() const {
+  const uint64_t slots = WorkerBoard::kSlots;
+  const uint64_t end = sent_;
+  uint64_t at = end > slots ? end - slots : 0;
+  for (uint64_t i = at; last_told_.task != 0 && i < end; ++i) {
+    if (sent_tasks_[i % slots].task == last_told_.task) at = i;
+  }
+  for (; at < end; ++at) {
+    const SentTask& sent = sent_tasks_[at % slots];
+    if (sent.task == 0) continue;
+    if (sent.task != last_told_.task) return TaskItem{sent.task, sent.first};
+    if (last_told_.item + 1 < sent.items) {
+      return TaskItem{sent.task, last_told_.item + 1};
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace mp::internal

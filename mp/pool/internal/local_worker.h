@@ -3,6 +3,8 @@
 
 #include <sys/types.h>
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -12,7 +14,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "mp/base/fd.h"
 #include "mp/ipc/connection.h"
+#include "mp/pool/internal/pool_end.h"
 #include "mp/pool/internal/task.h"
 #include "mp/pool/internal/worker_board.h"
 #include "mp/pool/internal/worker_message.h"
@@ -27,6 +32,8 @@ namespace mp::internal {
 struct LocalWorkerOptions {
   Context context;
   std::string name = "PoolWorker";
+  // Of its pool's CPUs, for a pool of its own; see cpu_share.h.
+  int cpu_share = 1;
   // A Call, encoded, or nothing.
   std::shared_ptr<const Parcel> initializer;
 };
@@ -34,8 +41,9 @@ struct LocalWorkerOptions {
 // One worker of a pool: a process or a thread of this host, and what leads to
 // it.
 //
-// Threads: Receive() from one; the rest from any, but not Start() at the same
-// time as others.
+// Threads: Receive(), HasMessage(), AskForBell(), AnswerBell() from one; of the
+// rest one at a time.
+// Death:   one that spoils the memory that leads to it is killed.
 class LocalWorker {
  public:
   // Starts it, which takes a millisecond.
@@ -56,35 +64,52 @@ class LocalWorker {
   // Takes the next thing that it has said; nullopt if there is none now.
   std::optional<FromWorker> Receive();
 
-  // Descriptors that poll as readable once there is something to receive, and
-  // once it has ended.
-  int connection_fd() const { return connection_.fileno(); }
+  // Whether there is something to receive.
+  bool HasMessage() const { return pool_end_.HasMessage(); }
+  // Has bell() poll as readable once there is; see PoolEnd.
+  bool AskForBell() { return pool_end_.AskForBell(); }
+  void AnswerBell(bool rings) { pool_end_.AnswerBell(rings); }
+  int bell() const { return pool_end_.bell(); }
+
+  // Polls as readable once it has ended.
   int sentinel() const { return sentinel_; }
+
+  // Once it is ready: how long its initializer ran, as it says.
+  absl::Duration initializer_time() const {
+    return absl::Nanoseconds(board().initializer_nanoseconds.load());
+  }
 
   bool HasEnded() { return !process_.IsAlive(); }
   std::optional<pid_t> pid() const { return process_.pid(); }
 
-  // Once it has ended: how, and what it was at.
+  // Once it has ended: how, and what it was at. Of one that has spoilt its
+  // memory that is the first item that it has not told of.
   absl::Status HowItEnded();
   std::optional<TaskItem> running() const;
 
  private:
-  LocalWorker(Process process, Connection connection, SharedMemory memory)
+  LocalWorker(Process process, Connection socket, SharedMemory memory, Fd bell)
       : process_(std::move(process)),
-        connection_(std::move(connection)),
-        memory_(std::move(memory)) {}
+        pool_end_(std::move(socket), std::move(memory), std::move(bell)) {}
 
-  WorkerBoard& board() const {
-    return *reinterpret_cast<WorkerBoard*>(memory_.data().data());
-  }
+  WorkerBoard& board() const { return pool_end_.board(); }
+  struct SentTask {
+    std::atomic<TaskId> task;
+    std::atomic<uint64_t> first;
+    std::atomic<uint64_t> items;
+  };
+
   absl::Status SendJob(const TaskPayload& payload);
-  absl::Status Say(const ToWorker& message);
+  std::optional<TaskItem> FirstUntold() const;
 
   Process process_;
-  Connection connection_;
-  SharedMemory memory_;
+  PoolEnd pool_end_;
   int sentinel_ = -1;
-  uint64_t sent_ = 0;       // tasks
+  std::atomic<bool> is_spoilt_ = false;
+  std::atomic<uint64_t> sent_ = 0;  // tasks
+  // The last of them, where the worker cannot write; none if taken back.
+  std::array<SentTask, WorkerBoard::kSlots> sent_tasks_;
+  TaskItem last_told_;
   std::deque<JobId> jobs_;  // those that it knows, the oldest first
 };
 

@@ -15,6 +15,7 @@
 #include "mp/base/status_macros.h"
 #include "mp/pool/internal/engine.h"
 #include "mp/pool/internal/future_state.h"
+#include "mp/pool/internal/job.h"
 #include "mp/pool/internal/outcome.h"
 #include "mp/process/decoder.h"
 #include "mp/process/internal/runner.h"
@@ -46,7 +47,7 @@ typename ItemResult<T>::Type DecodeOutcome(Outcome outcome) {
       MP_RETURN_IF_ERROR(value.status());
       return decoder.ExpectEnd();
     });
-    if (!read.ok()) return read;
+    if (!read.ok()) return Explain("the result cannot be read", read);
     return value;
   }
 }
@@ -66,31 +67,49 @@ class ApplyHandler final : public TaskHandler {
   const std::shared_ptr<FutureState<T>> future_;
 };
 
+// What a Map() tells of its results.
+template <typename T>
+struct MapCallbacks {
+  using Results = std::vector<typename ItemResult<T>::Type>;
+
+  // Gets all, in the order of the items.
+  std::function<void(Results)> finish;
+  // If there is one: gets each error as it comes, before the end.
+  std::function<void(const absl::Status&)> on_error = nullptr;
+};
+
 // The results of a Map(), which has a task for each chunk.
 //
 // Threads: different items from several threads.
 template <typename T>
 class MapState {
  public:
-  using Results = std::vector<typename ItemResult<T>::Type>;
-
-  // `finish` gets them all, in the order of the items.
-  MapState(size_t items, std::function<void(Results)> finish)
+  MapState(size_t items, MapCallbacks<T> callbacks)
       : results_(items, absl::UnknownError("not run")),
         left_(items),
-        finish_(std::move(finish)) {
-    if (items == 0) finish_({});
+        callbacks_(std::move(callbacks)) {
+    if (items == 0) callbacks_.finish({});
   }
 
   void Set(size_t index, Outcome outcome) {
-    results_[index] = DecodeOutcome<T>(std::move(outcome));
-    if (left_.fetch_sub(1) == 1) finish_(std::move(results_));
+    auto result = DecodeOutcome<T>(std::move(outcome));
+    if (!result.ok() && callbacks_.on_error != nullptr) {
+      callbacks_.on_error(StatusOf(result));
+    }
+    results_[index] = std::move(result);
+    if (left_.fetch_sub(1) == 1) callbacks_.finish(std::move(results_));
   }
 
  private:
-  Results results_;
+  static const absl::Status& StatusOf(const absl::Status& s) { return s; }
+  template <typename V>
+  static const absl::Status& StatusOf(const absl::StatusOr<V>& result) {
+    return result.status();
+  }
+
+  typename MapCallbacks<T>::Results results_;
   std::atomic<size_t> left_;
-  const std::function<void(Results)> finish_;
+  const MapCallbacks<T> callbacks_;
 };
 
 template <typename T>

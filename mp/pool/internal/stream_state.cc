@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "mp/pool/internal/engine.h"
 #include "mp/pool/internal/job.h"
@@ -33,7 +34,7 @@ uint64_t BufferSize(const std::weak_ptr<Engine>& engine,
     return std::max<size_t>(*options.buffer_size, 1);
   }
   const auto pool = engine.lock();
-  const int workers = pool == nullptr ? 1 : std::max(pool->workers(), 1);
+  const int workers = pool == nullptr ? 1 : std::max(pool->max_workers(), 1);
   return kItemsPerWorker * chunk * static_cast<size_t>(workers);
 }
 
@@ -89,26 +90,49 @@ class StreamHandler final : public TaskHandler {
 
 StreamState::StreamState(bool in_order, std::weak_ptr<Engine> engine,
                          std::shared_ptr<const Job> job, ItemSource source,
-                         const TaskOptions& options)
+                         const TaskOptions& options, absl::Time deadline)
     : results_(std::make_shared<StreamResults>(in_order)),
       submission_(engine),
       job_(std::move(job)),
       source_(std::move(source)),
       options_(options),
-      buffer_size_(BufferSize(engine, options)) {}
+      deadline_(deadline),
+      buffer_size_(BufferSize(engine, options)) {
+  const absl::Status checked = CheckTaskOptions(options);
+  if (checked.ok()) {
+    submission_.BeginProgress(std::nullopt, options);
+    return;
+  }
+  results_->Add(fed_++, checked);
+  at_end_ = true;
+}
 
 StreamState::~StreamState() { submission_.Cancel(); }
 
 std::optional<Outcome> StreamState::Next(absl::Duration timeout) {
   Feed();
   if (given_ == fed_) return std::nullopt;
-  std::optional<Outcome> outcome = results_->Take(given_, timeout);
+  std::optional<Outcome> outcome =
+      results_->Take(given_, std::min(timeout, deadline_ - absl::Now()));
+  if (!outcome.has_value() && absl::Now() >= deadline_) {
+    const uint64_t missing = fed_ - given_;
+    Close();
+    return absl::DeadlineExceededError(
+        absl::StrCat("Map: its time is over; ", given_, " results are read, ",
+                     missing, " more were under way"));
+  }
   if (!outcome.has_value()) {
     return absl::DeadlineExceededError(absl::StrCat(
         "ResultStream::Next: no result after ", absl::FormatDuration(timeout)));
   }
   ++given_;
   return outcome;
+}
+
+void StreamState::Close() {
+  submission_.Cancel();
+  at_end_ = true;
+  given_ = fed_;
 }
 
 void StreamState::Feed() {
@@ -133,11 +157,13 @@ bool StreamState::FeedChunk() {
         submission_.Submit(job_, std::move(items), count, options_,
                            std::make_shared<StreamHandler>(results_, fed_));
     if (!submitted.ok()) {
+      submission_.NoteRefused(count);
       for (uint64_t i = 0; i < count; ++i) results_->Add(fed_ + i, submitted);
     }
     fed_ += count;
   }
   if (!read.ok()) results_->Add(fed_++, read);
+  if (at_end_) submission_.EndInput();
   return true;
 }
 

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -24,20 +25,39 @@ namespace mp::internal {
 // Writes the arguments of the next item; false at the end.
 using ItemSource = std::function<bool(Encoder&)>;
 
-template <typename Types, typename Range>
-ItemSource MakeItemSource(Range range) {
-  // Where it lies must not change, as iterators point into it.
-  struct Input {
-    explicit Input(Range r) : range(std::move(r)), next(std::begin(range)) {}
-    Range range;
-    decltype(std::begin(std::declval<Range&>())) next;
-  };
-  auto input = std::make_shared<Input>(std::move(range));
-  return [input](Encoder& items) {
-    if (input->next == std::end(input->range)) return false;
-    items.Write(typename Types::Tuple(*input->next));
-    ++input->next;
-    return true;
+// A range, and how far it has been read.
+template <typename Range>
+class Input {
+ public:
+  explicit Input(Range range)
+      : range_(std::move(range)), next_(std::begin(range_)) {}
+  // Iterators point into it.
+  Input(const Input&) = delete;
+  Input& operator=(const Input&) = delete;
+
+  bool at_end() { return next_ == std::end(range_); }
+  decltype(auto) item() { return *next_; }
+  void Advance() { ++next_; }
+
+ private:
+  Range range_;
+  decltype(std::begin(std::declval<Range&>())) next_;
+};
+
+// Reads ranges side by side, up to the end of the shortest.
+template <typename Types, typename... Ranges>
+ItemSource MakeItemSource(Ranges... ranges) {
+  using Inputs = std::tuple<Input<Ranges>...>;
+  auto inputs = std::make_shared<Inputs>(std::move(ranges)...);
+  return [inputs](Encoder& items) {
+    return std::apply(
+        [&items](auto&... input) {
+          if ((input.at_end() || ...)) return false;
+          WriteItem<Types>(typename Types::Tuple(input.item()...), items);
+          (input.Advance(), ...);
+          return true;
+        },
+        *inputs);
   };
 }
 
@@ -50,14 +70,20 @@ class StreamState {
  public:
   StreamState(bool in_order, std::weak_ptr<Engine> engine,
               std::shared_ptr<const Job> job, ItemSource source,
-              const TaskOptions& options);
+              const TaskOptions& options,
+              absl::Time deadline = absl::InfiniteFuture());
   // Cancels what is under way.
   ~StreamState();
 
+  // Reads and submits as much as there is room for.
+  void Feed();
+
   std::optional<Outcome> Next(absl::Duration timeout);
 
+  // Cancels what is under way, and has no more.
+  void Close();
+
  private:
-  void Feed();
   bool FeedChunk();
 
   const std::shared_ptr<StreamResults> results_;
@@ -65,6 +91,7 @@ class StreamState {
   const std::shared_ptr<const Job> job_;
   const ItemSource source_;
   const TaskOptions options_;
+  const absl::Time deadline_;
   const uint64_t buffer_size_;
   uint64_t fed_ = 0;    // items, of those that have been read
   uint64_t given_ = 0;  // results

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -14,9 +15,12 @@
 #include "mp/base/status_macros.h"
 #include "mp/pool/internal/engine.h"
 #include "mp/pool/internal/job.h"
+#include "mp/pool/internal/outcome.h"
+#include "mp/pool/internal/progress_meter.h"
 #include "mp/pool/internal/task.h"
 #include "mp/pool/pool_options.h"
 #include "mp/process/encoder.h"
+#include "mp/process/internal/runner.h"
 #include "mp/process/parcel.h"
 
 namespace mp::internal {
@@ -25,10 +29,34 @@ namespace {
 // CPython's Pool has so many chunks for each worker.
 constexpr size_t kChunksPerWorker = 4;
 
-absl::Status Check(const TaskOptions& options) {
+// Has the items of a task counted, each before its outcome is to be had.
+class ProgressHandler final : public TaskHandler {
+ public:
+  ProgressHandler(std::shared_ptr<ProgressMeter> meter,
+                  std::shared_ptr<TaskHandler> handler)
+      : meter_(std::move(meter)), handler_(std::move(handler)) {}
+
+  void OnOutcome(uint64_t item, Outcome outcome) override {
+    meter_->Settle(1, outcome.ok(), Engine::Now());
+    handler_->OnOutcome(item, std::move(outcome));
+  }
+  void OnTaskEnd() override { handler_->OnTaskEnd(); }
+
+ private:
+  const std::shared_ptr<ProgressMeter> meter_;
+  const std::shared_ptr<TaskHandler> handler_;
+};
+
+}  // namespace
+
+absl::Status CheckTaskOptions(const TaskOptions& options) {
   if (options.chunk_size.has_value() && *options.chunk_size == 0) {
     return absl::InvalidArgumentError(
         "TaskOptions::chunk_size is 0; 1 or more");
+  }
+  if (options.buffer_size.has_value() && *options.buffer_size == 0) {
+    return absl::InvalidArgumentError(
+        "TaskOptions::buffer_size is 0; 1 or more");
   }
   if (options.retries < 0) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -42,24 +70,31 @@ absl::Status Check(const TaskOptions& options) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
 absl::Status Submission::Submit(const std::shared_ptr<const Job>& job,
                                 Encoder items, uint64_t count,
                                 const TaskOptions& options,
                                 std::shared_ptr<TaskHandler> handler) {
-  MP_RETURN_IF_ERROR(Check(options));
+  MP_RETURN_IF_ERROR(CheckTaskOptions(options));
   const std::shared_ptr<Engine> engine = engine_.lock();
   if (engine == nullptr) {
     return absl::FailedPreconditionError("the pool is gone");
   }
   auto payload = std::make_shared<TaskPayload>();
-  MP_ASSIGN_OR_RETURN(payload->items, std::move(items).Finish());
+  absl::StatusOr<Parcel> arguments = std::move(items).Finish();
+  if (!arguments.ok()) {
+    return Explain("the arguments cannot be sent", arguments.status());
+  }
+  payload->items = *std::move(arguments);
   absl::MutexLock lock(&mutex_);
   if (cancelled_) return absl::CancelledError("cancelled");
   if (function_ == nullptr) MP_RETURN_IF_ERROR(EncodeFunction(*engine, *job));
   payload->job = job_;
   payload->function = function_;
+  payload->function_id = job->function_id();
+  payload->first_index = next_index_;
+  if (meter_ != nullptr) {
+    handler = std::make_shared<ProgressHandler>(meter_, std::move(handler));
+  }
   TaskSpec spec;
   spec.items = count;
   spec.priority = options.priority;
@@ -70,18 +105,71 @@ absl::Status Submission::Submit(const std::shared_ptr<const Job>& job,
   MP_ASSIGN_OR_RETURN(const TaskId task,
                       engine->Submit(std::move(spec), std::move(handler)));
   tasks_.push_back(task);
+  next_index_ += count;
+  if (input_is_open_) meter_->Expect(count, Engine::Now());
   return absl::OkStatus();
 }
 
 absl::Status Submission::EncodeFunction(Engine& engine, const Job& job) {
   mutex_.AssertHeld();
-  MP_ASSIGN_OR_RETURN(Parcel function, EncodeCall(job));
-  job_ = engine.JobFor(function);
-  function_ = std::make_shared<const Parcel>(std::move(function));
+  absl::StatusOr<Parcel> function = absl::InternalError("not written");
+  const absl::Status written = RunCatching([&] {
+    function = EncodeCall(job);
+    return function.status();
+  });
+  if (!written.ok()) return Explain("the function cannot be sent", written);
+  job_ = engine.JobFor(*function);
+  function_ = std::make_shared<const Parcel>(*std::move(function));
   return absl::OkStatus();
 }
 
+void Submission::BeginProgress(std::optional<uint64_t> items,
+                               const TaskOptions& options) {
+  const std::shared_ptr<Engine> engine = engine_.lock();
+  if (engine == nullptr || items == 0u) return;
+  std::shared_ptr<ProgressMeter> meter =
+      options.progress == nullptr
+          ? engine->progress()
+          : std::make_shared<ProgressMeter>(options.progress);
+  if (meter == nullptr) return;
+  if (items.has_value()) {
+    meter->Expect(*items, Engine::Now());
+  } else {
+    meter->OpenInput(Engine::Now());
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    meter_ = meter;
+    input_is_open_ = !items.has_value();
+  }
+  engine->Watch(std::move(meter));
+}
+
+void Submission::EndInput() {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!std::exchange(input_is_open_, false)) return;
+  }
+  meter()->CloseInput(Engine::Now());
+}
+
+void Submission::NoteRefused(uint64_t items) {
+  const std::shared_ptr<ProgressMeter> meter = this->meter();
+  {
+    absl::MutexLock lock(&mutex_);
+    next_index_ += items;
+    if (input_is_open_) meter->Expect(items, Engine::Now());
+  }
+  if (meter != nullptr) meter->Settle(items, /*ok=*/false, Engine::Now());
+}
+
+std::shared_ptr<ProgressMeter> Submission::meter() {
+  absl::MutexLock lock(&mutex_);
+  return meter_;
+}
+
 void Submission::Cancel() {
+  EndInput();
   std::vector<TaskId> tasks;
   {
     absl::MutexLock lock(&mutex_);
@@ -93,6 +181,18 @@ void Submission::Cancel() {
   for (const TaskId task : tasks) engine->Cancel(task);
 }
 
+bool Submission::IsRunning() {
+  std::vector<TaskId> tasks;
+  {
+    absl::MutexLock lock(&mutex_);
+    tasks = tasks_;
+  }
+  const std::shared_ptr<Engine> engine = engine_.lock();
+  return engine != nullptr &&
+         std::any_of(tasks.begin(), tasks.end(),
+                     [&](TaskId task) { return engine->IsRunning(task); });
+}
+
 size_t Submission::ChunkSize(size_t items, const TaskOptions& options) const {
   if (options.chunk_size.has_value()) {
     return std::max<size_t>(*options.chunk_size, 1);
@@ -101,7 +201,7 @@ size_t Submission::ChunkSize(size_t items, const TaskOptions& options) const {
   const size_t chunks = engine == nullptr
                             ? 1
                             : kChunksPerWorker * static_cast<size_t>(std::max(
-                                                     engine->workers(), 1));
+                                                     engine->max_workers(), 1));
   return std::max<size_t>((items + chunks - 1) / chunks, 1);
 }
 

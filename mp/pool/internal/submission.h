@@ -7,6 +7,7 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -16,11 +17,18 @@
 #include "mp/pool/internal/engine.h"
 #include "mp/pool/internal/job.h"
 #include "mp/pool/internal/map_state.h"
+#include "mp/pool/internal/progress_meter.h"
 #include "mp/pool/internal/task.h"
+#include "mp/pool/internal/task_types.h"
 #include "mp/pool/pool_options.h"
 #include "mp/process/encoder.h"
+#include "mp/process/internal/runner.h"
 
 namespace mp::internal {
+
+// Errors:
+//   kInvalidArgument  one of them is out of its range.
+absl::Status CheckTaskOptions(const TaskOptions& options);
 
 // The tasks of one call of a pool, which end or are cancelled together.
 //
@@ -35,14 +43,25 @@ class Submission {
                       uint64_t count, const TaskOptions& options,
                       std::shared_ptr<TaskHandler> handler);
 
+  // Has the progress of items told that are to be submitted, if that is wanted:
+  // of so many, or of an input that is open until EndInput().
+  void BeginProgress(std::optional<uint64_t> items, const TaskOptions& options);
+  void EndInput();
+  // Some of them have failed without having been submitted.
+  void NoteRefused(uint64_t items);
+
   // Cancels what has been submitted, and has nothing more submitted.
   void Cancel();
+
+  // Whether a worker is at something of it.
+  bool IsRunning();
 
   // How large the chunks of so many items are.
   size_t ChunkSize(size_t items, const TaskOptions& options) const;
 
  private:
   absl::Status EncodeFunction(Engine& engine, const Job& job);
+  std::shared_ptr<ProgressMeter> meter();
 
   const std::weak_ptr<Engine> engine_;
   absl::Mutex mutex_;
@@ -50,30 +69,76 @@ class Submission {
   JobId job_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<TaskId> tasks_ ABSL_GUARDED_BY(mutex_);
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  uint64_t next_index_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Null if nobody wants to know.
+  std::shared_ptr<ProgressMeter> meter_ ABSL_GUARDED_BY(mutex_);
+  bool input_is_open_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// Submits a range in chunks; `finish` gets the results of all items.
-template <typename Types, typename F, typename Range, typename Finish>
-void SubmitChunks(Submission& submission, F&& function, const Range& range,
-                  const TaskOptions& options, Finish finish) {
+// Writes the arguments of one item. What that throws is the encoder's error.
+template <typename Types>
+void WriteItem(const typename Types::Tuple& arguments, Encoder& items) {
+  const absl::Status written = RunCatching([&] {
+    items.Write(arguments);
+    return absl::OkStatus();
+  });
+  if (!written.ok()) items.Fail(written);
+}
+
+// Submits `count` items in chunks. `end` is what the input ended with; an error
+// is one more item, as is what reading an item throws for all that are left.
+template <typename Types, typename Iterator>
+void SubmitItems(Submission& submission, const std::shared_ptr<const Job>& job,
+                 Iterator next, size_t count, absl::Status end,
+                 const TaskOptions& options,
+                 MapCallbacks<typename Types::Result> callbacks) {
   using T = typename Types::Result;
-  const auto count =
-      static_cast<size_t>(std::distance(std::begin(range), std::end(range)));
-  const auto job = Types::MakeJob(std::forward<F>(function));
-  const auto map = std::make_shared<MapState<T>>(count, std::move(finish));
+  const bool has_end = !end.ok();
+  const auto map = std::make_shared<MapState<T>>(count + (has_end ? 1 : 0),
+                                                 std::move(callbacks));
   const size_t size = submission.ChunkSize(count, options);
-  auto next = std::begin(range);
+  submission.BeginProgress(count, options);
   for (size_t first = 0; first < count; first += size) {
-    const size_t end = std::min(count, first + size);
+    const size_t last = std::min(count, first + size);
     Encoder items;
-    for (size_t i = first; i < end; ++i, ++next) {
-      items.Write(typename Types::Tuple(*next));
+    absl::Status submitted = RunCatching([&] {
+      for (size_t i = first; i < last; ++i, ++next) {
+        WriteItem<Types>(typename Types::Tuple(*next), items);
+      }
+      return absl::OkStatus();
+    });
+    if (submitted.ok()) {
+      submitted =
+          submission.Submit(job, std::move(items), last - first, options,
+                            std::make_shared<ChunkHandler<T>>(map, first));
     }
-    const absl::Status submitted =
-        submission.Submit(job, std::move(items), end - first, options,
-                          std::make_shared<ChunkHandler<T>>(map, first));
-    if (submitted.ok()) continue;
-    for (size_t i = first; i < end; ++i) map->Set(i, submitted);
+    if (!submitted.ok()) submission.NoteRefused(last - first);
+    for (size_t i = first; !submitted.ok() && i < last; ++i) {
+      map->Set(i, submitted);
+    }
+  }
+  if (has_end) map->Set(count, std::move(end));
+}
+
+// The same for a range. One that does not know its size is read first.
+template <typename Types, typename F, typename Range>
+void SubmitChunks(Submission& submission, F&& function, Range&& range,
+                  const TaskOptions& options,
+                  MapCallbacks<typename Types::Result> callbacks) {
+  const auto job = Types::MakeJob(std::forward<F>(function));
+  if constexpr (requires { std::size(range); }) {
+    SubmitItems<Types>(submission, job, std::begin(range),
+                       static_cast<size_t>(std::size(range)), absl::OkStatus(),
+                       options, std::move(callbacks));
+  } else {
+    std::vector<ItemOf<Range>> items;
+    absl::Status read = RunCatching([&] {
+      for (auto&& item : range)
+        items.push_back(std::forward<decltype(item)>(item));
+      return absl::OkStatus();
+    });
+    SubmitItems<Types>(submission, job, items.begin(), items.size(),
+                       std::move(read), options, std::move(callbacks));
   }
 }
 

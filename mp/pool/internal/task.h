@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/time/time.h"
+#include "mp/pool/internal/function_name.h"
 #include "mp/process/parcel.h"
 
 namespace mp::internal {
@@ -23,6 +24,9 @@ struct TaskPayload {
   JobId job = 0;
   std::shared_ptr<const Parcel> function;  // the Job, encoded
   Parcel items;  // the arguments of all items, one after the other
+  // For people: what the function is, and which item of its call is the first.
+  FunctionId function_id;
+  uint64_t first_index = 0;
 };
 
 // Items of one call that one worker runs one after the other: a chunk.

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "mp/base/status_macros.h"
+#include "mp/pool/internal/function_name.h"
 #include "mp/pool/internal/job.h"
 #include "mp/process/decoder.h"
 #include "mp/process/encoder.h"
@@ -42,9 +43,20 @@ struct TaskTypes {
   }
 };
 
+// What a range is of. A reference to an item may be something else, as with
+// std::vector<bool>.
+template <typename Iterator>
+struct ItemAt {
+  using Type = std::remove_cvref_t<decltype(*std::declval<Iterator&>())>;
+};
+template <typename Iterator>
+requires requires { typename std::iter_value_t<Iterator>; }
+struct ItemAt<Iterator> {
+  using Type = std::iter_value_t<Iterator>;
+};
 template <typename Range>
-using ItemOf =
-    std::remove_cvref_t<decltype(*std::begin(std::declval<const Range&>()))>;
+using ItemOf = typename ItemAt<decltype(std::begin(
+    std::declval<std::remove_reference_t<Range>&>()))>::Type;
 
 // A function of several parameters, as one of their tuple.
 template <typename F>
@@ -54,6 +66,13 @@ struct Star {
   template <typename... A>
   auto operator()(std::tuple<A...> arguments) {
     return std::apply(function, std::move(arguments));
+  }
+};
+
+template <typename F>
+struct FunctionIdOf<Star<F>> {
+  static FunctionId Of(const Star<F>& star) {
+    return FunctionIdOf<F>::Of(star.function);
   }
 };
 

@@ -2,14 +2,17 @@
 #define MP_POOL_INTERNAL_WORKER_BOARD_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
+#include "mp/base/futex.h"
+#include "mp/pool/internal/byte_ring.h"
 #include "mp/pool/internal/task.h"
 
 namespace mp::internal {
 
-// What a worker of this host and its pool share besides their messages. All
-// zero at first.
+// What a worker of this host and its pool share besides the bytes of their
+// messages. All zero at first.
 //
 // Death: each field is written by one store, so that a worker which is killed
 // at any moment has left what it was at.
@@ -28,12 +31,38 @@ struct WorkerBoard {
   // worker takes it to run it, or the pool takes it back.
   std::atomic<TaskId> sent[kSlots];
 
+  // Who sleeps, 1 for yes. Each says so before it looks for a reason not to, and
+  // is woken by whoever takes that back: the worker by this futex, the pool by
+  // its bell.
+  alignas(64) FutexWord worker_sleeps;
+  std::atomic<uint32_t> pool_sleeps;
+
+  // The messages to the worker, and those from it.
+  RingEnds tasks;
+  RingEnds results;
+
+  // How many CPUs the worker has for a pool of its own, written by the pool
+  // before it starts.
+  std::atomic<int32_t> cpu_share;
+
+  // How long the initializer ran, written before its end is told.
+  std::atomic<int64_t> initializer_nanoseconds;
+
   // Whoever succeeds has the task.
   bool Claim(uint64_t slot, TaskId id) {
     return sent[slot % kSlots].compare_exchange_strong(id, 0);
   }
 };
 static_assert(std::atomic<TaskId>::is_always_lock_free);
+
+// All that they share. The pages of a ring that is never full are never there.
+struct WorkerMemory {
+  static constexpr size_t kRingBytes = size_t{256} << 10;
+
+  WorkerBoard board;
+  alignas(4096) char tasks[kRingBytes];
+  char results[kRingBytes];
+};
 
 }  // namespace mp::internal
 

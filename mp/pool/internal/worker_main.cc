@@ -1,5 +1,6 @@
 #include "mp/pool/internal/worker_main.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -8,17 +9,21 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "mp/base/fd.h"
 #include "mp/base/status_macros.h"
 #include "mp/ipc/connection.h"
 #include "mp/pool/current_task.h"
+#include "mp/pool/internal/cpu_share.h"
 #include "mp/pool/internal/job.h"
 #include "mp/pool/internal/outcome.h"
 #include "mp/pool/internal/task.h"
 #include "mp/pool/internal/worker_board.h"
+#include "mp/pool/internal/worker_end.h"
 #include "mp/pool/internal/worker_message.h"
 #include "mp/process/decoder.h"
 #include "mp/process/internal/call.h"
+#include "mp/process/internal/monotonic.h"
 #include "mp/process/internal/runner.h"
 #include "mp/process/parcel.h"
 #include "mp/sharedmem/shared_memory.h"
@@ -28,12 +33,11 @@ namespace {
 
 class PoolWorker {
  public:
-  PoolWorker(Connection& pool, WorkerBoard& board)
-      : pool_(pool), board_(board) {}
+  explicit PoolWorker(WorkerEnd& pool) : pool_(pool), board_(pool.board()) {}
 
   absl::Status Run() {
     while (true) {
-      absl::StatusOr<ToWorker> message = pool_.Recv<ToWorker>();
+      absl::StatusOr<ToWorker> message = pool_.Hear();
       if (absl::IsOutOfRange(message.status())) return absl::OkStatus();
       MP_RETURN_IF_ERROR(message.status());
       if (message->kind == ToWorker::Kind::kRetire) return absl::OkStatus();
@@ -47,9 +51,10 @@ class PoolWorker {
       case ToWorker::Kind::kInitializer:
         return Initialize(std::move(message.parcel));
       case ToWorker::Kind::kJob:
-        jobs_[message.job] = OpenJob(std::move(message.parcel));
+        unopened_jobs_[message.job] = std::move(message.parcel);
         return absl::OkStatus();
       case ToWorker::Kind::kForgetJob:
+        unopened_jobs_.erase(message.job);
         jobs_.erase(message.job);
         return absl::OkStatus();
       case ToWorker::Kind::kTask:
@@ -63,13 +68,16 @@ class PoolWorker {
   absl::Status Initialize(Parcel parcel) {
     FromWorker answer;
     if (!parcel.bytes.empty()) {
+      const absl::Duration begun = MonotonicNow();
       const absl::Status status = RunInitializer(std::move(parcel));
+      board_.initializer_nanoseconds =
+          absl::ToInt64Nanoseconds(MonotonicNow() - begun);
       if (!status.ok()) {
         answer.kind = FromWorker::Kind::kRefused;
         answer.outcome = status;
       }
     }
-    return pool_.Send(answer);
+    return pool_.Say(answer);
   }
 
   static absl::Status RunInitializer(Parcel parcel) {
@@ -87,34 +95,56 @@ class PoolWorker {
   absl::Status RunTask(ToWorker message) {
     if (!board_.Claim(message.slot, message.task)) return absl::OkStatus();
     Decoder items(std::move(message.parcel));
+    MP_RETURN_IF_ERROR(Begin({message.task, message.first}, false));
     absl::Status broken = FindJob(message.job);
     for (uint64_t item = 0; item < message.items; ++item) {
+      const bool has_run = item < message.first;
+      if (!has_run && board_.interrupted == message.task) {
+        return LeaveTask(message.task);
+      }
+      // Reading can kill, too. Of what has run before, the next is to blame.
+      const TaskItem id = {message.task, std::max(item, message.first)};
+      MP_RETURN_IF_ERROR(Begin(id, message.has_limit && !has_run));
       if (broken.ok()) broken = ReadItem(message.job, items);
-      if (item < message.first) continue;
-      if (board_.interrupted == message.task) break;
-      const TaskItem id = {message.task, item};
-      MP_RETURN_IF_ERROR(RunItem(message, id, broken));
+      if (!has_run) MP_RETURN_IF_ERROR(RunItem(message, id, broken));
     }
-    return Say({FromWorker::Kind::kRanAllUpTo, {message.task, 0}, Parcel()});
+    // The pool has heard of each item, which is all.
+    return absl::OkStatus();
   }
 
-  absl::Status FindJob(JobId id) const {
+  absl::Status LeaveTask(TaskId task) {
+    board_.item_plus_1 = 0;
+    return Say({FromWorker::Kind::kRanAllUpTo, {task, 0}, Parcel()});
+  }
+
+  // Opens it first, for the first task that needs it: what kills the worker
+  // there is that task.
+  absl::Status FindJob(JobId id) {
+    const auto unopened = unopened_jobs_.find(id);
+    if (unopened != unopened_jobs_.end()) {
+      jobs_[id] = OpenJob(std::move(unopened->second));
+      unopened_jobs_.erase(unopened);
+    }
     const auto found = jobs_.find(id);
     if (found == jobs_.end()) return absl::InternalError("an unknown job");
     return found->second.status();
   }
 
   absl::Status ReadItem(JobId job, Decoder& items) {
-    return RunCatching([&] { return (*jobs_.at(job))->ReadNext(items); });
+    const absl::Status read =
+        RunCatching([&] { return (*jobs_.at(job))->ReadNext(items); });
+    return Explain("the worker cannot read the arguments", read);
+  }
+
+  absl::Status Begin(TaskItem id, bool tell) {
+    board_.task = id.task;
+    board_.item_plus_1 = id.item + 1;
+    if (!tell) return absl::OkStatus();
+    return Say({FromWorker::Kind::kBegun, id, Parcel()});
   }
 
   absl::Status RunItem(const ToWorker& message, TaskItem id,
                        const absl::Status& broken) {
-    board_.task = id.task;
-    board_.item_plus_1 = id.item + 1;
-    if (message.has_limit) {
-      MP_RETURN_IF_ERROR(Say({FromWorker::Kind::kBegun, id, Parcel()}));
-    }
     Outcome outcome = broken.ok() ? RunJob(message.job, id) : Outcome(broken);
     const absl::Status told =
         Say({FromWorker::Kind::kDone, id, std::move(outcome)});
@@ -129,30 +159,30 @@ class PoolWorker {
 
   // An outcome that cannot be sent is a status, which can.
   absl::Status Say(FromWorker message) {
-    const absl::Status sent = pool_.Send(message);
+    const absl::Status sent = pool_.Say(message);
     if (sent.ok() || message.kind != FromWorker::Kind::kDone ||
         absl::IsUnavailable(sent)) {
       return sent;
     }
-    message.outcome = absl::Status(
-        sent.code(),
-        absl::StrCat("the result cannot be sent: ", sent.message()));
-    return pool_.Send(message);
+    message.outcome = Explain("the result cannot be sent", sent);
+    return pool_.Say(message);
   }
 
-  Connection& pool_;
+  WorkerEnd& pool_;
   WorkerBoard& board_;
+  absl::flat_hash_map<JobId, Parcel> unopened_jobs_;
   absl::flat_hash_map<JobId, absl::StatusOr<std::unique_ptr<Job>>> jobs_;
 };
 
 }  // namespace
 
-absl::Status RunWorker(Connection pool, SharedMemory memory) {
-  if (memory.size() < sizeof(WorkerBoard)) {
-    return absl::DataLossError("the board of a pool's worker is too small");
+absl::Status RunWorker(Connection socket, SharedMemory memory, Fd bell) {
+  if (memory.size() < sizeof(WorkerMemory)) {
+    return absl::DataLossError("the memory of a pool's worker is too small");
   }
-  auto& board = *reinterpret_cast<WorkerBoard*>(memory.data().data());
-  return PoolWorker(pool, board).Run();
+  WorkerEnd pool(std::move(socket), std::move(memory), std::move(bell));
+  const CpuShareScope share(pool.board().cpu_share);
+  return PoolWorker(pool).Run();
 }
 
 }  // namespace mp::internal

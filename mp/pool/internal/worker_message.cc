@@ -22,6 +22,15 @@ namespace {
 // A Unix socket's buffer holds some of such messages.
 constexpr size_t kMaxInline = size_t{16} << 10;
 
+// A status may be long, too.
+void WriteStatus(const absl::Status& status, Encoder& outer) {
+  Encoder encoder;
+  encoder.Write(status);
+  const absl::StatusOr<Parcel> parcel = std::move(encoder).Finish();
+  if (!parcel.ok()) return outer.Fail(parcel.status());
+  WriteParcel(*parcel, outer);
+}
+
 }  // namespace
 
 void WriteParcel(const Parcel& parcel, Encoder& encoder) {
@@ -100,8 +109,12 @@ void Serializer<internal::FromWorker>::Encode(
   encoder.Write(message.kind);
   encoder.Write(message.item.task);
   encoder.Write(message.item.item);
-  encoder.Write(message.outcome.status());
-  if (message.outcome.ok()) internal::WriteParcel(*message.outcome, encoder);
+  encoder.Write(message.outcome.ok());
+  if (message.outcome.ok()) {
+    internal::WriteParcel(*message.outcome, encoder);
+  } else {
+    internal::WriteStatus(message.outcome.status(), encoder);
+  }
 }
 
 absl::StatusOr<internal::FromWorker> Serializer<internal::FromWorker>::Decode(
@@ -114,12 +127,16 @@ absl::StatusOr<internal::FromWorker> Serializer<internal::FromWorker>::Decode(
   }
   MP_ASSIGN_OR_RETURN(message.item.task, decoder.Read<internal::TaskId>());
   MP_ASSIGN_OR_RETURN(message.item.item, decoder.Read<uint64_t>());
-  MP_ASSIGN_OR_RETURN(StatusValue status, decoder.Read<absl::Status>());
-  if (status.status.ok()) {
-    MP_ASSIGN_OR_RETURN(message.outcome, internal::ReadParcel(decoder));
-  } else {
-    message.outcome = std::move(status.status);
+  MP_ASSIGN_OR_RETURN(const bool ok, decoder.Read<bool>());
+  MP_ASSIGN_OR_RETURN(Parcel parcel, internal::ReadParcel(decoder));
+  if (ok) {
+    message.outcome = std::move(parcel);
+    return message;
   }
+  Decoder inner(std::move(parcel));
+  MP_ASSIGN_OR_RETURN(StatusValue status, inner.Read<absl::Status>());
+  if (status.status.ok()) return absl::DataLossError("no status of an item");
+  message.outcome = std::move(status.status);
   return message;
 }
 

@@ -17,8 +17,8 @@ namespace internal {
 
 // What a pool says to a worker.
 //
-// Shape: small; what is long in it goes as the descriptor of a memfd, so that
-// a socket's buffer holds some, and nobody waits.
+// Shape: encoded, small; what is long in it goes as the descriptor of a memfd,
+// so that a socket's buffer holds some, and nobody waits.
 struct ToWorker {
   enum class Kind : uint8_t {
     kInitializer,  // a call, or nothing; the first message
@@ -49,6 +49,35 @@ struct FromWorker {
   Kind kind = Kind::kReady;
   TaskItem item;
   Outcome outcome = Parcel();
+};
+
+// How a message lies in a ring. Its bytes follow the head.
+enum class RingForm : uint8_t {
+  kPlain,     // those of its parcel, which has no descriptors
+  kEncoded,   // those of an Encoder
+  kBySocket,  // none: the next message of the socket is this one
+};
+
+// The bytes of a message that lie in a ring; longer ones go by the socket, as
+// do those with descriptors.
+inline constexpr size_t kMaxInRing = size_t{32} << 10;
+
+// The heads, whose fields may be any when they come from a worker.
+struct ToWorkerHead {
+  RingForm form;
+  ToWorker::Kind kind;
+  uint8_t has_limit;
+  JobId job;
+  TaskId task;
+  uint64_t first;
+  uint64_t items;
+  uint64_t slot;
+};
+struct FromWorkerHead {
+  RingForm form;
+  FromWorker::Kind kind;
+  TaskId task;
+  uint64_t item;
 };
 
 // Writes a parcel within another one.
