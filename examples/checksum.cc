@@ -12,17 +12,14 @@
 //
 // See checksum.md.
 
-#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/flags/flag.h"
@@ -38,23 +35,11 @@
 #include "mp/base/errno_status.h"
 #include "mp/base/status_macros.h"
 #include "mp/process/context.h"
+#include "mp/process/cpu_count.h"
 #include "mp/process/init.h"
+#include "mp/process/log.h"
 
-namespace examples {
-namespace {
-
-// Returns how many CPUs this process may run on.
-int UsableCpus() {
-  cpu_set_t cpus;
-  if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0) return CPU_COUNT(&cpus);
-  // There are more than a cpu_set_t has room for.
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
-
-}  // namespace
-}  // namespace examples
-
-ABSL_FLAG(int, processes, examples::UsableCpus(),
+ABSL_FLAG(int, processes, mp::UsableCpuCount(),
           "How many worker processes; by default one for each usable CPU.");
 ABSL_FLAG(std::string, start_method, "forkserver",
           "How they are started: forkserver, fork, spawn or thread.");
@@ -138,6 +123,8 @@ int Run(int argc, char** argv) {
   if (!ready.ok()) return Fail(ready, kExitFailed);
   const absl::StatusOr<Settings> settings = ReadCommandLine(argc, argv);
   if (!settings.ok()) return Fail(settings.status(), kExitUsage);
+  // With --start_method=fork, that there are threads is no news to anybody.
+  mp::GetLogger().set_level(mp::LogLevel::kError);
   const absl::Status entered = EnterCallersFolder();
   if (!entered.ok()) return Fail(entered, kExitFailed);
 

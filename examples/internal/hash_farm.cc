@@ -1,12 +1,11 @@
 #include "examples/internal/hash_farm.h"
 
-#include <poll.h>
-
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
+#include <ranges>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,207 +14,111 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "absl/types/span.h"
-#include "examples/internal/farm_worker.h"
 #include "examples/internal/file_list.h"
 #include "examples/internal/sha256_file.h"
-#include "examples/internal/work_queue.h"
 #include "mp/base/deadline.h"
-#include "mp/base/io.h"
 #include "mp/base/status_macros.h"
+#include "mp/pool/current_task.h"
+#include "mp/pool/pool.h"
+#include "mp/pool/pool_options.h"
+#include "mp/process/bind.h"
+#include "mp/process/fields.h"
+#include "mp/sharedmem/raw_value.h"
 
 namespace examples {
 namespace {
 
-// A batch is small enough to keep all workers busy to the end, and large enough
+// A chunk is small enough to keep all workers busy to the end, and large enough
 // to make its message cheap.
-constexpr size_t kMaxBatchFiles = 32;
-constexpr size_t kBatchesPerWorker = 8;
-constexpr uint64_t kMaxBatchBytes = uint64_t{1} << 20;
-
-// While a worker has less than this to do, its next batch waits in its pipe.
-constexpr size_t kBatchesInFlight = 2;
-constexpr uint64_t kBytesInFlight = uint64_t{32} << 20;
-
-// So many workers in a row may end before they have begun.
-constexpr int kMaxFalseStarts = 5;
+constexpr size_t kMaxChunkFiles = 32;
+constexpr size_t kChunksPerWorker = 8;
 
 constexpr absl::Duration kTick = absl::Milliseconds(100);
 
-size_t BatchFiles(size_t files, size_t workers) {
-  return std::clamp<size_t>(files / (workers * kBatchesPerWorker), 1,
-                            kMaxBatchFiles);
-}
+// How much all workers have read.
+using BytesRead = mp::RawValue<std::atomic<uint64_t>>;
 
-class HashFarm {
- public:
-  HashFarm(const std::vector<ListedFile>& files, const HashFarmOptions& options)
-      : files_(files),
-        context_(options.context),
-        wanted_workers_(
-            std::min(files.size(), static_cast<size_t>(options.processes))),
-        queue_(files,
-               BatchFiles(files.size(), std::max<size_t>(wanted_workers_, 1)),
-               kMaxBatchBytes),
-        results_(files.size()) {}
-
-  // Lets the workers work until there is news of them, or `deadline`.
-  absl::Status Step(const mp::Deadline& deadline) {
-    MP_RETURN_IF_ERROR(StartWorkers());
-    Feed();
-    std::vector<pollfd> fds = Descriptors();
-    MP_RETURN_IF_ERROR(mp::PollUntil(absl::MakeSpan(fds), deadline).status());
-    for (size_t i = workers_.size(); i-- > 0;) {
-      const bool has_news = fds[2 * i].revents != 0;
-      const bool has_ended = fds[2 * i + 1].revents != 0;
-      if ((has_news || has_ended) && !Collect(*workers_[i], has_ended)) Bury(i);
-    }
-    return absl::OkStatus();
-  }
-
-  // Returns the result of a file, once it is there.
-  const std::optional<absl::StatusOr<Sha256Digest>>& result(size_t file) const {
-    return results_[file];
-  }
-
-  uint64_t done_bytes() const { return done_bytes_; }
-
-  void DismissWorkers() {
-    for (const auto& worker : workers_) worker->Dismiss();
-    for (const auto& worker : workers_) worker->End();
-    workers_.clear();
-  }
-
- private:
-  // Fills the gaps that the dead have left. With some workers alive it is no
-  // error if there can be no more.
-  absl::Status StartWorkers() {
-    while (!queue_.empty() && workers_.size() < wanted_workers_) {
-      if (false_starts_ >= kMaxFalseStarts) {
-        if (!workers_.empty()) return absl::OkStatus();
-        return absl::UnavailableError(
-            absl::StrCat(false_starts_,
-                         " workers in a row ended before they had begun; the "
-                         "last one ",
-                         last_end_));
-      }
-      absl::StatusOr<std::unique_ptr<FarmWorker>> worker =
-          FarmWorker::Start(context_, files_);
-      if (!worker.ok()) {
-        wanted_workers_ = std::max<size_t>(workers_.size(), 1);
-        return workers_.empty() ? worker.status() : absl::OkStatus();
-      }
-      workers_.push_back(*std::move(worker));
-    }
-    return absl::OkStatus();
-  }
-
-  // Gives each worker a batch before any gets a second one.
-  void Feed() {
-    for (size_t batches = 0; batches < kBatchesInFlight; ++batches) {
-      for (const auto& worker : workers_) {
-        if (queue_.empty()) return;
-        if (worker->unreported().size() > batches) continue;
-        if (worker->unreported_bytes() > kBytesInFlight) continue;
-        worker->Give(queue_.Take());
-      }
-    }
-  }
-
-  // What to poll: two for each worker.
-  std::vector<pollfd> Descriptors() const {
-    std::vector<pollfd> fds;
-    for (const auto& worker : workers_) {
-      const auto [connection, sentinel] = worker->descriptors();
-      fds.push_back({connection, POLLIN, 0});
-      fds.push_back({sentinel, POLLIN, 0});
-    }
-    return fds;
-  }
-
-  // Takes all that the worker has reported. Returns whether there can be more.
-  bool Collect(FarmWorker& worker, bool has_ended) {
-    absl::StatusOr<FarmWorker::Report> report = worker.NextReport();
-    for (; report.ok(); report = worker.NextReport()) {
-      false_starts_ = 0;
-      done_bytes_ += report->content.bytes;
-      if (report->content.result.has_value()) {
-        results_[report->file] = *std::move(report->content.result);
-      }
-    }
-    return absl::IsDeadlineExceeded(report.status()) && !has_ended;
-  }
-
-  // Takes note of what a worker that is gone leaves undone.
-  void Bury(size_t index) {
-    const std::unique_ptr<FarmWorker> worker = std::move(workers_[index]);
-    workers_.erase(workers_.begin() + static_cast<ptrdiff_t>(index));
-    last_end_ = worker->End();
-    std::vector<FileRange> undone(worker->unreported().begin(),
-                                  worker->unreported().end());
-    if (!worker->has_begun()) {
-      ++false_starts_;
-    } else if (!undone.empty()) {
-      results_[undone[0].begin++] = absl::UnavailableError(
-          absl::StrCat("Not hashed: the worker ", last_end_));
-    }
-    for (size_t i = undone.size(); i-- > 0;) queue_.PutBack(undone[i]);
-  }
-
-  const std::vector<ListedFile>& files_;
-  const mp::Context context_;
-  size_t wanted_workers_;
-  WorkQueue queue_;
-  std::vector<std::optional<absl::StatusOr<Sha256Digest>>> results_;
-  std::vector<std::unique_ptr<FarmWorker>> workers_;
-  uint64_t done_bytes_ = 0;
-  int false_starts_ = 0;  // in a row
-  std::string last_end_;  // of a worker
+// What a task returns. That there is no digest is no failure of the task.
+struct Hashed {
+  absl::StatusOr<Sha256Digest> digest;
+  MP_FIELDS(digest)
 };
 
-using OnResult = absl::FunctionRef<absl::Status(
-    size_t file, const absl::StatusOr<Sha256Digest>& digest)>;
+// The task: runs in a worker, once for each file.
+absl::StatusOr<Hashed> HashFile(const BytesRead& read,
+                                const std::string& name) {
+  thread_local absl::StatusOr<Sha256FileHasher> hasher =
+      Sha256FileHasher::Create();
+  MP_RETURN_IF_ERROR(hasher.status());
+  return Hashed{hasher->Hash(name, [&](size_t bytes) {
+    read->fetch_add(bytes, std::memory_order_relaxed);
+    return mp::TaskIsInterrupted() ? absl::CancelledError("given up")
+                                   : absl::OkStatus();
+  })};
+}
 
-// Hands out what there is from file `next` on, as there will be no more.
-absl::Status GiveUp(const HashFarm& farm, size_t next, size_t files,
-                    OnResult on_result, const absl::Status& error) {
-  size_t missing = 0;
-  for (; next < files; ++next) {
-    if (farm.result(next).has_value()) {
-      MP_RETURN_IF_ERROR(on_result(next, *farm.result(next)));
-    } else {
-      ++missing;
-    }
+// Starts so many workers, or as many as can be had.
+absl::StatusOr<mp::Pool> CreatePool(const HashFarmOptions& options,
+                                    int processes) {
+  while (true) {
+    absl::StatusOr<mp::Pool> pool =
+        mp::Pool::Create({.processes = processes,
+                          .context = options.context,
+                          .name = "HashWorker"});
+    if (pool.ok() || processes == 1) return pool;
+    processes /= 2;
   }
+}
+
+// The first line of a status that may have a stack below it.
+absl::Status NotHashed(const absl::Status& why) {
+  const absl::string_view message = why.message();
   return absl::Status(
-      error.code(),
-      absl::StrCat(missing, " files were not hashed: ", error.message()));
+      why.code(),
+      absl::StrCat("Not hashed: ", message.substr(0, message.find('\n'))));
 }
 
 }  // namespace
 
-absl::Status HashFiles(const std::vector<ListedFile>& files,
-                       const HashFarmOptions& options, OnResult on_result,
-                       absl::FunctionRef<absl::Status(uint64_t)> on_tick) {
+absl::Status HashFiles(
+    const std::vector<ListedFile>& files, const HashFarmOptions& options,
+    absl::FunctionRef<absl::Status(size_t, const absl::StatusOr<Sha256Digest>&)>
+        on_result,
+    absl::FunctionRef<absl::Status(uint64_t)> on_tick) {
   if (options.processes < 1) {
     return absl::InvalidArgumentError(absl::StrCat(
         "processes is ", options.processes, ", at least 1 is needed"));
   }
-  HashFarm farm(files, options);
+  if (files.empty()) return absl::OkStatus();
+  const size_t workers =
+      std::min(files.size(), static_cast<size_t>(options.processes));
+  MP_ASSIGN_OR_RETURN(mp::Pool pool,
+                      CreatePool(options, static_cast<int>(workers)));
+  MP_ASSIGN_OR_RETURN(const BytesRead read, BytesRead::Create(0));
+
+  const auto names = files | std::views::transform(&ListedFile::name);
+  auto results = pool.Imap(
+      mp::Bind(HashFile, read), names,
+      {.chunk_size = std::clamp<size_t>(
+           files.size() / (workers * kChunksPerWorker), 1, kMaxChunkFiles),
+       // One long file holds back the results of others, but not the work.
+       .buffer_size = files.size()});
   mp::Deadline next_tick(kTick);
-  size_t next = 0;
-  while (next < files.size()) {
-    const absl::Status step = farm.Step(next_tick);
-    if (!step.ok()) return GiveUp(farm, next, files.size(), on_result, step);
-    for (; next < files.size() && farm.result(next).has_value(); ++next) {
-      MP_RETURN_IF_ERROR(on_result(next, *farm.result(next)));
+  for (size_t file = 0; file < files.size();) {
+    if (next_tick.Expired()) {
+      next_tick = mp::Deadline(kTick);
+      MP_RETURN_IF_ERROR(on_tick(*read));
     }
-    if (!next_tick.Expired()) continue;
-    next_tick = mp::Deadline(kTick);
-    MP_RETURN_IF_ERROR(on_tick(farm.done_bytes()));
+    std::optional<absl::StatusOr<Hashed>> hashed =
+        results.Next(next_tick.Remaining());
+    if (!hashed.has_value()) return absl::InternalError("too few results");
+    if (absl::IsDeadlineExceeded(hashed->status())) continue;
+    MP_RETURN_IF_ERROR(on_result(file++, hashed->ok()
+                                             ? (*hashed)->digest
+                                             : NotHashed(hashed->status())));
   }
-  farm.DismissWorkers();
   return absl::OkStatus();
 }
 

@@ -18,11 +18,12 @@ struct HashFarmOptions {
   // How the workers are started.
   mp::Context context = {};
 
-  // Workers at most. Must be at least 1. Each costs two descriptors here.
+  // Workers at most. Must be at least 1. Where so many cannot be started there
+  // are fewer.
   int processes = 1;
 };
 
-// Hashes files with several workers and hands the results out in the order of
+// Hashes files with a pool of workers and hands the results out in the order of
 // the list.
 //
 // `on_result` is called once for each file, with its digest or why there is
@@ -30,12 +31,12 @@ struct HashFarmOptions {
 // with the number of bytes read so far; so is an error from it.
 //
 // A worker that dies costs the file that it worked on, whose result is then
-// kUnavailable. Another worker takes its place and does the others.
+// kUnavailable, "Not hashed: ..." and how it died. Another worker takes its
+// place and does the others.
 //
-// Errors, of which the second and the third say how many files have no result:
-//   kInvalidArgument    no process wanted.
-//   kUnavailable        workers die before they have begun.
-//   kResourceExhausted  not even one worker can be started.
+// Errors:
+//   kInvalidArgument  no process wanted.
+//   kUnavailable      not even one worker can be started.
 //   Those of the callbacks.
 absl::Status HashFiles(
     const std::vector<ListedFile>& files, const HashFarmOptions& options,
