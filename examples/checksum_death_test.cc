@@ -124,12 +124,13 @@ TEST_P(ChecksumDeathTest, EachFileThatKillsItsWorkerIsGivenUp) {
   for (const std::string& name : names) losses.push_back(IsKillOf(name));
 
   ProgramRun run = Start(/*processes=*/2);
+  // In any order: what a worker leaves may wait at another one.
   while (!names.empty() && IsRunning(run.pid())) {
-    for (const pid_t worker :
-         ReadersOf(tree_.PathOf(*names.begin()), run.pid())) {
-      names.erase(names.begin());
-      kill(worker, SIGKILL);
-    }
+    std::erase_if(names, [&](const std::string& name) {
+      const auto workers = ReadersOf(tree_.PathOf(name), run.pid());
+      for (const pid_t worker : workers) kill(worker, SIGKILL);
+      return !workers.empty();
+    });
   }
   const ProgramResult result = run.Wait();
   EXPECT_EQ(result.out, small_files_);

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <ranges>
 #include <string>
 #include <utility>
 #include <vector>
@@ -98,9 +97,11 @@ absl::Status HashFiles(
                       CreatePool(options, static_cast<int>(workers)));
   MP_ASSIGN_OR_RETURN(const BytesRead read, BytesRead::Create(0));
 
-  const auto names = files | std::views::transform(&ListedFile::name);
+  std::vector<std::string> names;
+  names.reserve(files.size());
+  for (const ListedFile& file : files) names.push_back(file.name);
   auto results = pool.Imap(
-      mp::Bind(HashFile, read), names,
+      mp::Bind(HashFile, read), std::move(names),
       {.chunk_size = std::clamp<size_t>(
            files.size() / (workers * kChunksPerWorker), 1, kMaxChunkFiles),
        // One long file holds back the results of others, but not the work.

@@ -109,10 +109,10 @@ INSTANTIATE_TEST_SUITE_P(Ends, PoolExitTest,
                                  Values("_exit", "kill", "thread")),
                          NameOf);
 
-// A pool that exit() destroys is not for its own callbacks to end.
 INSTANTIATE_TEST_SUITE_P(Callbacks, PoolExitTest,
                          Combine(Values("forkserver", "fork", "spawn"),
-                                 Values("leaked"), Values("nothing", "running"),
+                                 Values("static", "leaked"),
+                                 Values("nothing", "running"),
                                  Values("callback")),
                          NameOf);
 

@@ -259,6 +259,20 @@ TEST_P(PoolMonkeyTest, TasksThatStopTheirWorkersAreLateAndAllOthersRight) {
   EXPECT_THAT(pool->Map(Negative, Numbers(100)), IsOk());
 }
 
+// Of two, so that there is one that goes on.
+TEST_P(PoolMonkeyTest, WhatAStoppedWorkerHasNotBegunRunsElsewhere) {
+  auto pool = Pool::Create({.processes = 2, .context = Context(GetParam())});
+  ASSERT_THAT(pool, IsOk());
+  for (int round = 0; round < 3; ++round) {
+    const std::vector<pid_t> pids = pool->pids();
+    ASSERT_EQ(pids.size(), 2u);
+    const pid_t stopped = pids[round % 2];
+    kill(stopped, SIGSTOP);
+    EXPECT_THAT(pool->Map(Negative, Numbers(100)), IsOk());
+    kill(stopped, SIGCONT);
+  }
+}
+
 // Wherever they are stopped, if they go on some time.
 TEST_P(PoolMonkeyTest, StoppedWorkersThatGoOnCostAtMostWhatTheyRan) {
   const int items = Scaled(10'000, 100'000);

@@ -19,6 +19,8 @@ namespace mp::internal {
 namespace {
 
 constexpr absl::Duration kStartPause = absl::Milliseconds(100);
+// How long a worker may say nothing of what it has been sent.
+constexpr absl::Duration kPatience = absl::Seconds(1);
 constexpr absl::Duration kShortTask = absl::Microseconds(50);
 
 absl::Status Cancelled() {
@@ -151,6 +153,7 @@ void Dispatcher::OnItemBegun(WorkerId id, TaskItem item, absl::Time now) {
   idle_deaths_ = 0;
   if (worker.running.has_value() && worker.running->item == item) return;
   worker.running = Running{item, now};
+  NoteHeard(worker, now);
   if (!cancelled) {
     worker.warning.reset();  // it was for the item before
   } else if (!worker.warning.has_value()) {
@@ -176,6 +179,7 @@ void Dispatcher::OnItemDone(WorkerId id, TaskItem item, Outcome outcome,
     }
   }
   Settle(item.task, item.item, std::move(outcome));
+  NoteHeard(worker, now);
   if (!tasks_.contains(item.task)) {
     NotePace(worker, now);
     if (worker.sent.empty()) worker.idle_since = now;
@@ -190,12 +194,16 @@ void Dispatcher::OnRanAllUpTo(WorkerId id, TaskId task, absl::Time now) {
   if (!std::count(worker.sent.begin(), worker.sent.end(), task)) return;
   LeaveAllBefore(id, task);
   Leave(task);
+  NoteHeard(worker, now);
   if (worker.sent.empty()) worker.idle_since = now;
   Advance(now);
 }
 
 void Dispatcher::OnTime(absl::Time now) {
-  for (auto& [id, worker] : workers_) CheckLimits(id, worker, now);
+  for (auto& [id, worker] : workers_) {
+    CheckLimits(id, worker, now);
+    CheckSilence(id, worker, now);
+  }
   RetireIdle(now);
   Advance(now);
 }
@@ -208,6 +216,8 @@ absl::Time Dispatcher::NextTime() const {
     } else if (worker.running.has_value()) {
       const TaskSpec& spec = tasks_.at(worker.running->item.task).spec;
       next = std::min(next, worker.running->since + spec.time_limit);
+    } else if (IsSilent(worker)) {
+      next = std::min(next, worker.look_at);
     }
     if (!worker.ending && active_ > options_.min_workers) {
       next = std::min(next, worker.idle_since + options_.idle_timeout);
@@ -358,24 +368,60 @@ void Dispatcher::CheckLimits(WorkerId id, Worker& worker, absl::Time now) {
   }
 }
 
+void Dispatcher::NoteHeard(Worker& worker, absl::Time now) const {
+  worker.silent = false;
+  worker.unheard_since = now;
+  worker.look_at = now + kPatience;
+}
+
+// One that does not begin what it has is stopped, or lacks a processor. Others
+// get it, if there are any. What it has begun a chunk of it keeps, for no longer
+// than an item may take.
+void Dispatcher::CheckSilence(WorkerId id, Worker& worker, absl::Time now) {
+  if (worker.ending || !IsSilent(worker) || now < worker.look_at) return;
+  worker.look_at = now + kPatience;
+  worker.silent = true;
+  // Those that have nothing to say by now may go on again.
+  for (auto& [other_id, other] : workers_) {
+    if (other.sent.empty()) other.silent = false;
+  }
+  if (AnyoneIsHeard()) {
+    while (!worker.sent.empty() && TakeBack(id, worker.sent.back())) {
+      --worker.given;
+    }
+  }
+  if (worker.sent.empty()) return;
+  const TaskSpec& spec = tasks_.at(worker.sent.front()).spec;
+  if (now >= worker.unheard_since + kPatience + spec.time_limit) {
+    Kill(id, worker);
+  }
+}
+
+bool Dispatcher::AnyoneIsHeard() const {
+  return std::any_of(workers_.begin(), workers_.end(), [](const auto& entry) {
+    const Worker& worker = entry.second;
+    return worker.ready && !worker.ending && !worker.silent;
+  });
+}
+
 void Dispatcher::Advance(absl::Time now) {
-  SendTasks();
+  SendTasks(now);
   StartWorkers(now);
-  Rebalance();
+  Rebalance(now);
   RetireSurplus();
 }
 
-void Dispatcher::SendTasks() {
+void Dispatcher::SendTasks(absl::Time now) {
   absl::flat_hash_set<WorkerId> full;
   while (!queue_.empty()) {
     const WorkerId id = WorkerFor(full);
     if (id == 0) return;
-    if (!SendFirst(id, workers_.at(id))) full.insert(id);
+    if (!SendFirst(id, workers_.at(id), now)) full.insert(id);
   }
 }
 
 // Sends the first task of the queue. False if the worker does not take it now.
-bool Dispatcher::SendFirst(WorkerId id, Worker& worker) {
+bool Dispatcher::SendFirst(WorkerId id, Worker& worker, absl::Time now) {
   const TaskId task_id = queue_.begin()->second;
   Task& task = tasks_.at(task_id);
   const absl::Status sent = carrier_.Send(id, task_id, task.spec, task.first);
@@ -387,21 +433,27 @@ bool Dispatcher::SendFirst(WorkerId id, Worker& worker) {
   queue_.erase(queue_.begin());
   task.worker = id;
   worker.sent.push_back(task_id);
+  if (worker.sent.size() == 1) {
+    worker.unheard_since = now;
+    worker.look_at = now + kPatience;
+  }
   worker.idle_since = absl::InfiniteFuture();
   if (++worker.given == options_.max_tasks_per_child) Retire(id, worker);
   return true;
 }
 
-// The one that has least to do; 0 if all have enough.
+// The one that has least to do; 0 if all have enough. Those that are silent get
+// something only if all are.
 WorkerId Dispatcher::WorkerFor(
     const absl::flat_hash_set<WorkerId>& full) const {
   WorkerId best = 0;
   // Nothing waits at a worker while another one could be started for it.
   const bool may_wait = active_ >= options_.max_workers;
+  const bool someone_is_heard = AnyoneIsHeard();
   size_t least = std::numeric_limits<size_t>::max();
   for (const auto& [id, worker] : workers_) {
     const size_t window = may_wait ? static_cast<size_t>(worker.window) : 1;
-    if (!worker.ready || worker.ending ||
+    if (!worker.ready || worker.ending || (worker.silent && someone_is_heard) ||
         worker.sent.size() >= std::min(least, window) || full.contains(id)) {
       continue;
     }
@@ -431,7 +483,7 @@ bool Dispatcher::TakeBack(WorkerId id, TaskId task) {
 }
 
 // Lets one that has nothing to do have what waits at another.
-void Dispatcher::Rebalance() {
+void Dispatcher::Rebalance(absl::Time now) {
   while (queue_.empty()) {
     const WorkerId idle = WorkerFor({});
     if (idle == 0 || !workers_.at(idle).sent.empty()) return;
@@ -441,7 +493,7 @@ void Dispatcher::Rebalance() {
     const TaskId task = worker.sent.back();
     if (!TakeBack(loaded, task)) return;
     if (!worker.ending) --worker.given;
-    if (!SendFirst(idle, workers_.at(idle))) return;
+    if (!SendFirst(idle, workers_.at(idle), now)) return;
   }
 }
 

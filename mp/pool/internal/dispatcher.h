@@ -70,7 +70,8 @@ struct DispatcherOptions {
 //   kDataLoss          its worker has gone on to other things without a word
 //                      of it.
 //   kFailedPrecondition  the worker's initializer failed.
-// An item that had not begun when its worker was lost runs elsewhere. Events of
+// An item that had not begun when its worker was lost runs elsewhere, and so does
+// what a worker does not begin, as it is stopped. Events of
 // a worker that has ended, of items that have their outcome, or that come twice
 // are no news.
 //
@@ -182,6 +183,11 @@ class Dispatcher {
     int window = 0;       // as DispatcherOptions::window, for it now
     absl::Time last_end = absl::InfinitePast();  // of a task
     absl::Time idle_since = absl::InfiniteFuture();
+    // Since when it has had something to begin and has said nothing; when to
+    // look whether it still does; and whether others have got it since then.
+    absl::Time unheard_since = absl::InfiniteFuture();
+    absl::Time look_at = absl::InfiniteFuture();
+    bool silent = false;
     std::deque<TaskId> sent;
     std::optional<Running> running;
     std::optional<Warning> warning;
@@ -210,14 +216,22 @@ class Dispatcher {
             absl::Time now);
   void CheckLimits(WorkerId id, Worker& worker, absl::Time now);
 
+  void NoteHeard(Worker& worker, absl::Time now) const;
+  void CheckSilence(WorkerId id, Worker& worker, absl::Time now);
+  bool IsSilent(const Worker& worker) const {
+    return !worker.sent.empty() && !worker.running.has_value() &&
+           !worker.warning.has_value();
+  }
+
   // Has everything follow from what there is: workers and tasks.
   void Advance(absl::Time now);
-  void SendTasks();
-  bool SendFirst(WorkerId id, Worker& worker);
+  void SendTasks(absl::Time now);
+  bool SendFirst(WorkerId id, Worker& worker, absl::Time now);
+  bool AnyoneIsHeard() const;
   WorkerId WorkerFor(const absl::flat_hash_set<WorkerId>& full) const;
   void NotePace(Worker& worker, absl::Time now) const;
   bool TakeBack(WorkerId id, TaskId task);
-  void Rebalance();
+  void Rebalance(absl::Time now);
   WorkerId MostLoaded() const;
   void StartWorkers(absl::Time now);
   void NoteStartFailure(const absl::Status& why, absl::Time now);

@@ -419,6 +419,47 @@ TEST_F(DispatcherTest, IdleWorkerGetsWhatWaitsAtAnother) {
   EXPECT_EQ(workers_.sent.back(), std::make_pair(WorkerId{2}, TaskId{2}));
 }
 
+// It is stopped, and nobody knows whether it will go on.
+TEST_F(DispatcherTest, WhatAWorkerDoesNotBeginRunsElsewhere) {
+  workers_.recalls = true;
+  Dispatcher dispatcher(DispatcherOptions{.min_workers = 2, .max_workers = 2},
+                        workers_, workers_, outcomes_);
+  dispatcher.OnTime(At(0));
+  dispatcher.OnWorkerReady(1, At(0));
+  dispatcher.OnWorkerReady(2, At(0));
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_THAT(dispatcher.Submit({}, At(0)), IsOk());
+  }
+  dispatcher.OnItemBegun(2, {2, 0}, At(1));
+  dispatcher.OnTime(dispatcher.NextTime());
+  EXPECT_EQ(workers_.sent.back(), std::make_pair(WorkerId{2}, TaskId{1}));
+  dispatcher.OnItemDone(2, {2, 0}, Parcel{"a", {}}, At(2000));
+  dispatcher.OnItemBegun(2, {1, 0}, At(2000));
+  // Nor does it get anything else.
+  ASSERT_THAT(dispatcher.Submit({}, At(2000)), IsOk());
+  EXPECT_EQ(workers_.sent.back(), std::make_pair(WorkerId{2}, TaskId{3}));
+  EXPECT_TRUE(workers_.killed.empty());
+}
+
+TEST_F(DispatcherTest, WorkerThatStopsInsideAChunkIsKilledAfterItsLimit) {
+  Dispatcher dispatcher(DispatcherOptions{}, workers_, workers_, outcomes_);
+  ASSERT_THAT(
+      dispatcher.Submit({.items = 2, .time_limit = absl::Seconds(5)}, At(0)),
+      IsOk());
+  dispatcher.OnWorkerReady(1, At(0));
+  dispatcher.OnItemBegun(1, {1, 0}, At(0));
+  dispatcher.OnItemDone(1, {1, 0}, Parcel{"a", {}}, At(1));
+  while (dispatcher.NextTime() < At(6000)) {
+    dispatcher.OnTime(dispatcher.NextTime());
+    EXPECT_TRUE(workers_.killed.empty());
+  }
+  dispatcher.OnTime(At(7000));
+  EXPECT_EQ(workers_.killed, std::vector<WorkerId>{1});
+  dispatcher.OnWorkerEnded(1, std::nullopt, absl::OkStatus(), At(7000));
+  EXPECT_EQ(outcomes_.Count({1, 1}), 0u);  // its next worker runs it
+  EXPECT_EQ(workers_.started.size(), 2u);
+}
+
 TEST_F(DispatcherTest, TasksOfHigherPriorityGoFirst) {
   Dispatcher dispatcher(DispatcherOptions{.window = 3}, workers_, workers_,
                         outcomes_);

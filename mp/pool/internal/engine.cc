@@ -59,6 +59,8 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Start(
     absl::MutexLock lock(&engine->mutex_);
     engine->dispatcher_.OnTime(engine->Tick());
   }
+  // A process is best forked while it has one thread.
+  engine->StartPending();
   // Which keeps it alive as long as it needs it.
   engine->thread_ = std::thread([engine] { engine->Loop(); });
   const absl::Status status = engine->AwaitWorkers(options.min_workers);
@@ -277,7 +279,8 @@ void Engine::Loop() {
       }
       if (HasMore()) continue;
       workers = workers_;
-      until = dispatcher_.NextTime();
+      // Another thread may submit something meanwhile, which gets a time by that.
+      until = std::min(dispatcher_.NextTime(), Tick() + absl::Seconds(1));
       for (const auto& meter : meters_) {
         until = std::min(until, meter->NextTime());
       }
