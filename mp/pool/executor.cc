@@ -10,8 +10,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "mp/base/fork_safe_mutex.h"
 #include "mp/base/status_macros.h"
 #include "mp/pool/internal/engine.h"
 #include "mp/pool/pool.h"
@@ -32,11 +32,11 @@ class UnfinishedExecutors {
   }
 
   void Add(const std::shared_ptr<internal::Engine>& engine) {
-    absl::MutexLock lock(&mutex_);
+    const ForkSafeLock lock(mutex_);
     if (process_ != getpid()) {  // the first one; of a forked process, too
       process_ = getpid();
       engines_.clear();
-      new Finalizer([this] { Finish(); }, /*exit_priority=*/0);
+      at_exit_ = Finalizer([this] { Finish(); }, /*exit_priority=*/0);
     }
     std::erase_if(engines_, [](const auto& known) { return known.expired(); });
     engines_.push_back(engine);
@@ -46,7 +46,7 @@ class UnfinishedExecutors {
   void Finish() {
     std::vector<std::weak_ptr<internal::Engine>> engines;
     {
-      absl::MutexLock lock(&mutex_);
+      const ForkSafeLock lock(mutex_);
       engines.swap(engines_);
     }
     for (const auto& known : engines) {
@@ -57,8 +57,9 @@ class UnfinishedExecutors {
     }
   }
 
-  absl::Mutex mutex_;
+  ForkSafeMutex mutex_;
   pid_t process_ ABSL_GUARDED_BY(mutex_) = 0;
+  Finalizer at_exit_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::weak_ptr<internal::Engine>> engines_ ABSL_GUARDED_BY(mutex_);
 };
 
