@@ -178,6 +178,22 @@ TEST_P(PoolInputTest, StreamsAreBoundedWithChunksAndBuffersOfAnySize) {
   }
 }
 
+// Otherwise each result would be followed by a chunk of one item.
+TEST_P(PoolInputTest, StreamsReadWholeChunksThoughTheirBufferIsFull) {
+  auto pool = MakePool();
+  ASSERT_THAT(pool, IsOk());
+  int read = 0;
+  auto stream = pool->Imap(Square, CountingRange(&read),
+                           {.chunk_size = 10, .buffer_size = 25});
+  for (int i = 0; i < 50; ++i) {
+    const auto result = stream.Next(kLong);
+    ASSERT_TRUE(result.has_value());
+    ASSERT_THAT(*result, IsOkAndHolds(i * i));
+    EXPECT_EQ(read % 10, 0);
+    EXPECT_LE(read, i + 25);
+  }
+}
+
 TEST_P(PoolInputTest, StreamsRefuseSizesOfZeroOnce) {
   auto pool = MakePool();
   ASSERT_THAT(pool, IsOk());

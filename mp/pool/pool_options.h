@@ -113,7 +113,7 @@ struct TaskOptions {
   ProgressCallback progress = nullptr;
 
   // How many items of an Imap() are under way, or done and not yet read, at
-  // most. Default: enough to keep all workers busy.
+  // most. Rounded down to whole chunks. Default: enough to keep all workers busy.
   std::optional<size_t> buffer_size = std::nullopt;
 };
 

@@ -135,16 +135,15 @@ void StreamState::Close() {
   given_ = fed_;
 }
 
+// Only whole chunks, but for the last one.
 void StreamState::Feed() {
-  while (!at_end_ && fed_ - given_ < buffer_size_ && FeedChunk()) {
-  }
+  const uint64_t size =
+      std::clamp<uint64_t>(options_.chunk_size.value_or(1), 1, buffer_size_);
+  while (!at_end_ && fed_ - given_ + size <= buffer_size_) FeedChunk(size);
 }
 
 // Reads and submits some items. What the input throws is one more.
-bool StreamState::FeedChunk() {
-  const uint64_t size =
-      std::min<uint64_t>(std::max<size_t>(options_.chunk_size.value_or(1), 1),
-                         buffer_size_ - (fed_ - given_));
+void StreamState::FeedChunk(uint64_t size) {
   Encoder items;
   uint64_t count = 0;
   const absl::Status read = RunCatching([&] {
@@ -164,7 +163,6 @@ bool StreamState::FeedChunk() {
   }
   if (!read.ok()) results_->Add(fed_++, read);
   if (at_end_) submission_.EndInput();
-  return true;
 }
 
 }  // namespace mp::internal

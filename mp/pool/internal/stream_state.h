@@ -84,7 +84,7 @@ class StreamState {
   void Close();
 
  private:
-  bool FeedChunk();
+  void FeedChunk(uint64_t size);
 
   const std::shared_ptr<StreamResults> results_;
   Submission submission_;
