@@ -92,7 +92,7 @@ std::string Rate(const Progress& progress) {
   const double rate = progress.rate();
   if (rate <= 0) return "?/s";
   if (rate < 1) return absl::StrFormat("%.1fs each", 1 / rate);
-  return absl::StrFormat(rate < 100 ? "%.1f/s" : "%.0f/s", rate);
+  return absl::StrFormat("%.*f/s", rate < 100 ? 1 : 0, rate);
 }
 
 std::string Times(const Progress& progress) {
