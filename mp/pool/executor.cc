@@ -18,6 +18,7 @@
 #include "mp/pool/pool_options.h"
 #include "mp/process/context.h"
 #include "mp/process/finalizer.h"
+#include "mp/process/internal/hold_across_forks.h"
 
 namespace mp {
 namespace {
@@ -32,17 +33,26 @@ class UnfinishedExecutors {
   }
 
   void Add(const std::shared_ptr<internal::Engine>& engine) {
-    const ForkSafeLock lock(mutex_);
-    if (process_ != getpid()) {  // the first one; of a forked process, too
-      process_ = getpid();
-      engines_.clear();
+    if (NoteFirst()) {
       at_exit_ = Finalizer([this] { Finish(); }, /*exit_priority=*/0);
     }
+    const ForkSafeLock lock(mutex_);
     std::erase_if(engines_, [](const auto& known) { return known.expired(); });
     engines_.push_back(engine);
   }
 
  private:
+  UnfinishedExecutors() { internal::HoldAcrossForks(mutex_); }
+
+  // Of this process, which may be a forked one.
+  bool NoteFirst() {
+    const ForkSafeLock lock(mutex_);
+    if (process_ == getpid()) return false;
+    process_ = getpid();
+    engines_.clear();
+    return true;
+  }
+
   void Finish() {
     std::vector<std::weak_ptr<internal::Engine>> engines;
     {
@@ -59,7 +69,7 @@ class UnfinishedExecutors {
 
   ForkSafeMutex mutex_;
   pid_t process_ ABSL_GUARDED_BY(mutex_) = 0;
-  Finalizer at_exit_ ABSL_GUARDED_BY(mutex_);
+  Finalizer at_exit_;  // belongs to the first
   std::vector<std::weak_ptr<internal::Engine>> engines_ ABSL_GUARDED_BY(mutex_);
 };
 

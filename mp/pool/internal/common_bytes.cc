@@ -1,6 +1,5 @@
 #include "mp/pool/internal/common_bytes.h"
 
-#include <pthread.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -27,6 +26,7 @@
 #include "mp/base/status_macros.h"
 #include "mp/process/decoder.h"
 #include "mp/process/encoder.h"
+#include "mp/process/internal/hold_across_forks.h"
 #include "mp/process/parcel.h"
 
 namespace mp::internal {
@@ -85,11 +85,7 @@ class Registry {
   }
 
  private:
-  // No lock may be one that a thread of the parent has.
-  Registry() {
-    pthread_atfork([] { Get().mutex_.Lock(); }, [] { Get().mutex_.Unlock(); },
-                   [] { Get().mutex_.Reset(); });
-  }
+  Registry() { HoldAcrossForks(mutex_); }
 
   ForkSafeMutex mutex_;
   std::map<Key, std::weak_ptr<const CommonObject>> objects_
