@@ -37,9 +37,10 @@ struct Table {
   std::vector<int> squares;
 };
 
-// How often one was decoded, by all processes of a test together.
+// How often one was decoded, by all workers of a test together, each of which
+// may be a thread.
 RawValue<std::atomic<int>>& Decodings() {
-  static auto& counter = *new RawValue<std::atomic<int>>();
+  static thread_local RawValue<std::atomic<int>> counter;
   return counter;
 }
 void CountDecodings(RawValue<std::atomic<int>> counter) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <utility>
 
@@ -171,7 +172,7 @@ class PoolWorker {
   WorkerEnd& pool_;
   WorkerBoard& board_;
   absl::flat_hash_map<JobId, Parcel> unopened_jobs_;
-  absl::flat_hash_map<JobId, absl::StatusOr<std::unique_ptr<Job>>> jobs_;
+  std::map<JobId, absl::StatusOr<std::unique_ptr<Job>>> jobs_;
 };
 
 }  // namespace
