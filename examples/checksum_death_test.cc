@@ -170,7 +170,11 @@ TEST_P(ChecksumDeathTest, EndsEvenIfNoProcessIsLeftAlive) {
   for (const std::string& line : LinesOf(result.err)) {
     if (absl::StrContains(line, kLoss)) ++files;
   }
-  EXPECT_EQ(files, kSmallFiles + 1) << result.err;
+  // Unless it could not begin.
+  if (files > 0 ||
+      !absl::StrContains(result.err, "ended before they ran anything")) {
+    EXPECT_EQ(files, kSmallFiles + 1) << result.err;
+  }
 }
 
 // Ends the program while two of its workers are busy and two are not.
