@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mp/base/sanitizers.h"
 #include "mp/base/status_macros.h"
 #include "mp/pool/insights.h"
 #include "mp/pool/internal/cpu_pins.h"
@@ -96,6 +97,9 @@ class PoolLimitsTest : public ::testing::TestWithParam<StartMethod> {
 MP_INSTANTIATE_TEST_SUITE(PoolLimitsTest, AllStartMethods);
 
 TEST_P(PoolLimitsTest, ANestedPoolHasItsShareOfTheCpus) {
+  if (kThreadSanitizer && GetParam() == StartMethod::kFork) {
+    GTEST_SKIP() << "Thread Sanitizer has no new threads in a forked child";
+  }
   const int cpus = UsableCpuCount();
   for (const int processes : {1, 2, cpus + 1}) {
     auto pool = MakePool({.processes = processes});
@@ -174,6 +178,9 @@ TEST_P(PoolProcessLimitsTest, PinsTheReplacementToTheSameCpu) {
 }
 
 TEST_P(PoolProcessLimitsTest, ADaemonHasNoNestedProcesses) {
+  if (kThreadSanitizer && GetParam() == StartMethod::kFork) {
+    GTEST_SKIP() << "Thread Sanitizer has no new threads in a forked child";
+  }
   auto pool = MakePool({.processes = 1});
   ASSERT_THAT(pool, IsOk());
   EXPECT_THAT(pool->Apply(StartNestedProcesses),
