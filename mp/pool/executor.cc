@@ -34,7 +34,8 @@ class UnfinishedExecutors {
 
   void Add(const std::shared_ptr<internal::Engine>& engine) {
     if (NoteFirst()) {
-      at_exit_ = Finalizer([this] { Finish(); }, /*exit_priority=*/0);
+      // Before pools may no longer start workers.
+      at_exit_ = Finalizer([this] { Finish(); }, /*exit_priority=*/1);
     }
     const ForkSafeLock lock(mutex_);
     std::erase_if(engines_, [](const auto& known) { return known.expired(); });

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <memory>
@@ -35,6 +36,7 @@
 #include "mp/pool/internal/task.h"
 #include "mp/pool/internal/worker_memory_use.h"
 #include "mp/pool/internal/worker_message.h"
+#include "mp/process/finalizer.h"
 #include "mp/process/internal/monotonic.h"
 
 namespace mp::internal {
@@ -48,9 +50,24 @@ constexpr size_t kMaxJobs = 64;
 
 }  // namespace
 
+namespace {
+
+// Set where this process ends, before its daemons are ended: no pool replaces
+// them any more.
+std::atomic<bool> process_ends{false};
+
+void WatchExit() {
+  static const auto& at_exit = *new Finalizer([] { process_ends = true; },
+                                              /*exit_priority=*/0);
+  static_cast<void>(at_exit);
+}
+
+}  // namespace
+
 absl::StatusOr<std::shared_ptr<Engine>> Engine::Start(
     const DispatcherOptions& options, LocalWorkerOptions workers,
     EngineOptions extras) {
+  WatchExit();
   Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.is_open()) return ErrnoStatus(errno, "eventfd");
   auto engine = std::shared_ptr<Engine>(new Engine(
@@ -321,7 +338,8 @@ void Engine::StartOne(WorkerId id, int number) {
                          Tick());
   }
   absl::StatusOr<std::unique_ptr<LocalWorker>> worker =
-      LocalWorker::Start(worker_options_, number);
+      absl::FailedPreconditionError("the process ends");
+  if (!process_ends) worker = LocalWorker::Start(worker_options_, number);
   absl::MutexLock lock(&mutex_);
   const auto doomed = std::find(to_kill_.begin(), to_kill_.end(), id);
   const bool is_doomed = doomed != to_kill_.end();
