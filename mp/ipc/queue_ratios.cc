@@ -41,18 +41,6 @@ constexpr char kPeerScript[] = "mp/ipc/testdata/queue_peer.py";
 constexpr size_t kKibi = size_t{1} << 10;
 constexpr size_t kMebi = size_t{1} << 20;
 
-void Compare(PairedBenchmark& benchmark, const std::string& what,
-             absl::string_view with, const Measure& ours, const Measure& floor,
-             double target, int runs) {
-  const std::string name = absl::StrCat(what, " / ", with);
-  if (!benchmark.Wants(name)) return;
-  benchmark.Run({.name = name,
-                 .ours = ours,
-                 .floor = floor,
-                 .target = target,
-                 .runs = runs});
-}
-
 std::string SizeName(size_t bytes) {
   if (bytes >= kMebi) return absl::StrCat(bytes / kMebi, " MiB");
   if (bytes >= kKibi) return absl::StrCat(bytes / kKibi, " KiB");
@@ -66,9 +54,9 @@ void RunRoundTrips(ScriptPeer& python, PairedBenchmark& benchmark) {
   const auto run = [&](const std::string& what, Placement placement,
                        absl::string_view with, const MakeCarrier& other,
                        double target, int runs) {
-    Compare(benchmark, what, with,
-            RoundTripTime(kBytes, placement, QueueCarrier()),
-            RoundTripTime(kBytes, placement, other), target, runs);
+    benchmark.Compare(what, with,
+                      RoundTripTime(kBytes, placement, QueueCarrier()),
+                      RoundTripTime(kBytes, placement, other), target, runs);
   };
   const std::string apart = "64 B round trip, 2 cores";
   run(apart, Placement::kTwoCores, "ring that can sleep", RingCarrier, 1.3,
@@ -81,10 +69,10 @@ void RunRoundTrips(ScriptPeer& python, PairedBenchmark& benchmark) {
   run(together, Placement::kOneCore, "pipe", PipeCarrier, 1.0, 4000);
   const Measure ours =
       RoundTripTime(kBytes, Placement::kAnywhere, QueueCarrier());
-  Compare(benchmark, "64 B round trip", "CPython Pipe", ours,
-          python.Does("round_trip.Pipe.64"), 1.0 / 40, 1000);
-  Compare(benchmark, "64 B round trip", "CPython Queue", ours,
-          python.Does("round_trip.Queue.64"), 1.0 / 60, 1000);
+  benchmark.Compare("64 B round trip", "CPython Pipe", ours,
+                    python.Does("round_trip.Pipe.64"), 1.0 / 40, 1000);
+  benchmark.Compare("64 B round trip", "CPython Queue", ours,
+                    python.Does("round_trip.Queue.64"), 1.0 / 60, 1000);
 }
 
 // ---- One way, one to one
@@ -114,22 +102,20 @@ void RunOneToOne(const Targets& targets, ScriptPeer& python,
   const std::string what = absl::StrCat(SizeName(targets.bytes), " 1:1");
   const auto run = [&](absl::string_view with, const MakeCarrier& other,
                        double target) {
-    Compare(benchmark, what, with, FlowTime(flow, QueueCarrier()),
-            FlowTime(flow, other), target, targets.runs);
+    benchmark.Compare(what, with, FlowTime(flow, QueueCarrier()),
+                      FlowTime(flow, other), target, targets.runs);
   };
   run("ring that can sleep", RingCarrier, targets.ring);
   run("pipe", PipeCarrier, 1.0);
   run("socket", SocketCarrier, 1.0);
   run("Boost", BoostCarrier, targets.boost);
   if (targets.bytes >= kMebi) {
-    Compare(benchmark, what, "memcpy in and out",
-            FlowTime(flow, QueueCarrier()), CopyTime(targets.bytes), 3,
-            targets.runs);
+    benchmark.Compare(what, "memcpy in and out", FlowTime(flow, QueueCarrier()),
+                      CopyTime(targets.bytes), 3, targets.runs);
   }
   const auto cpython = [&](absl::string_view kind) {
-    Compare(
-        benchmark, what, absl::StrCat("CPython ", kind),
-        FlowTime(flow, QueueCarrier()),
+    benchmark.Compare(
+        what, absl::StrCat("CPython ", kind), FlowTime(flow, QueueCarrier()),
         python.Does(absl::StrCat("flow.", kind, ".", targets.bytes, ".1.1")),
         targets.cpython, targets.python_runs);
   };
@@ -145,12 +131,12 @@ void RunSeveral(int producers, int consumers, ScriptPeer& python,
   const std::string what = absl::StrCat("64 B ", producers, ":", consumers);
   const auto run = [&](const std::string& what, const QueueOptions& options) {
     const auto ours = [&] { return FlowTime(flow, QueueCarrier(options)); };
-    Compare(benchmark, what, "pipe", ours(), FlowTime(flow, PipeCarrier), 1.0,
-            100'000);
-    Compare(benchmark, what, "Boost", ours(), FlowTime(flow, BoostCarrier),
-            1.0 / 4, 100'000);
-    Compare(
-        benchmark, what, "CPython Queue", ours(),
+    benchmark.Compare(what, "pipe", ours(), FlowTime(flow, PipeCarrier), 1.0,
+                      100'000);
+    benchmark.Compare(what, "Boost", ours(), FlowTime(flow, BoostCarrier),
+                      1.0 / 4, 100'000);
+    benchmark.Compare(
+        what, "CPython Queue", ours(),
         python.Does(absl::StrCat("flow.Queue.64.", producers, ".", consumers)),
         1.0 / 100, 5000);
   };

@@ -6,8 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <memory>
-#include <numeric>
 #include <set>
 #include <string>
 #include <tuple>
@@ -20,6 +18,7 @@
 #include "gtest/gtest.h"
 #include "mp/base/memfd.h"
 #include "mp/base/status_macros.h"
+#include "mp/pool/internal/pool_test_fixture.h"
 #include "mp/pool/pool.h"
 #include "mp/pool/pool_options.h"
 #include "mp/process/bind.h"
@@ -64,6 +63,8 @@ namespace {
 
 using ::mp::internal::AllStartMethods;
 using ::mp::internal::kLong;
+using ::mp::internal::Numbers;
+using ::mp::internal::PoolTestFixture;
 using ::mp::testing::IsOk;
 using ::mp::testing::IsOkAndHolds;
 using ::mp::testing::LeakCheck;
@@ -82,12 +83,6 @@ int LookupPair(const CommonData<Table>& a, const CommonData<Table>& b,
          b->squares[static_cast<size_t>(index)];
 }
 
-std::vector<int> Numbers(int count) {
-  std::vector<int> numbers(static_cast<size_t>(count));
-  std::iota(numbers.begin(), numbers.end(), 0);
-  return numbers;
-}
-
 std::vector<int> Squares(int count, int factor = 1) {
   std::vector<int> squares;
   for (int i = 0; i < count; ++i) {
@@ -96,22 +91,21 @@ std::vector<int> Squares(int count, int factor = 1) {
   return squares;
 }
 
-class CommonDataTest : public ::testing::TestWithParam<StartMethod> {
+class CommonDataTest : public PoolTestFixture {
  protected:
+  CommonDataTest() : PoolTestFixture(kWorkers, kLong) {}
+
   void SetUp() override {
     auto counter = RawValue<std::atomic<int>>::Create();
     ASSERT_THAT(counter, IsOk());
     counter_ = *counter;
     CountDecodings(counter_);
-    ASSERT_THAT(MakePool()->Apply(getpid), IsOk());
-    leak_check_ = std::make_unique<LeakCheck>(kLong);
+    PoolTestFixture::SetUp();
   }
 
   absl::StatusOr<Pool> MakePool() {
-    return Pool::Create(
-        {.processes = kWorkers,
-         .context = GetParam(),
-         .initializer = PoolInitializer(CountDecodings, counter_)});
+    return PoolTestFixture::MakePool(
+        {.initializer = PoolInitializer(CountDecodings, counter_)});
   }
 
   static absl::StatusOr<CommonData<Table>> MakeTable(int factor = 1) {
@@ -124,9 +118,6 @@ class CommonDataTest : public ::testing::TestWithParam<StartMethod> {
   }
 
   RawValue<std::atomic<int>> counter_;
-
- private:
-  std::unique_ptr<LeakCheck> leak_check_;
 };
 
 MP_INSTANTIATE_TEST_SUITE(CommonDataTest, AllStartMethods);

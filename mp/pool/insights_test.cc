@@ -4,31 +4,29 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <memory>
-#include <numeric>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mp/pool/internal/pool_test_fixture.h"
 #include "mp/pool/pool.h"
 #include "mp/pool/pool_options.h"
 #include "mp/process/context.h"
 #include "mp/process/internal/start_method_test_fixture.h"
-#include "mp/testing/leaks.h"
 #include "mp/testing/status_matchers.h"
 
 namespace mp {
 namespace {
 
 using ::mp::internal::AllStartMethods;
+using ::mp::internal::Numbers;
+using ::mp::internal::PoolTestFixture;
 using ::mp::internal::RealStartMethods;
 using ::mp::testing::IsOk;
-using ::mp::testing::LeakCheck;
 using ::mp::testing::StatusIs;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
@@ -51,28 +49,9 @@ int DieAt5(int x) {
   return x;
 }
 
-std::vector<int> Numbers(int count) {
-  std::vector<int> numbers(static_cast<size_t>(count));
-  std::iota(numbers.begin(), numbers.end(), 0);
-  return numbers;
-}
-
-class InsightsTest : public ::testing::TestWithParam<StartMethod> {
+class InsightsTest : public PoolTestFixture {
  protected:
-  void SetUp() override {
-    // What stays for the next process, such as a fork server, is there already.
-    ASSERT_THAT(MakePool()->Apply(FailAt3, 1), IsOk());
-    leak_check_ = std::make_unique<LeakCheck>();
-  }
-
-  absl::StatusOr<Pool> MakePool(PoolOptions options = {}) {
-    options.context = GetParam();
-    options.processes = 2;
-    return Pool::Create(options);
-  }
-
- private:
-  std::unique_ptr<LeakCheck> leak_check_;
+  InsightsTest() : PoolTestFixture(/*processes=*/2) {}
 };
 
 MP_INSTANTIATE_TEST_SUITE(InsightsTest, AllStartMethods);

@@ -8,24 +8,21 @@
 #include <unistd.h>
 
 #include <cstddef>
-#include <memory>
-#include <numeric>
 #include <set>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mp/pool/current_task.h"
 #include "mp/pool/future.h"
+#include "mp/pool/internal/pool_test_fixture.h"
 #include "mp/pool/internal/test_notes.h"
 #include "mp/pool/pool.h"
 #include "mp/pool/pool_options.h"
 #include "mp/process/internal/start_method_test_fixture.h"
-#include "mp/testing/leaks.h"
 #include "mp/testing/status_matchers.h"
 #include "mp/testing/test_scale.h"
 
@@ -34,11 +31,12 @@ namespace {
 
 using ::mp::internal::AllStartMethods;
 using ::mp::internal::kLong;
+using ::mp::internal::Numbers;
+using ::mp::internal::PoolTestFixture;
 using ::mp::internal::RealStartMethods;
 using ::mp::internal::TestNotes;
 using ::mp::testing::IsOk;
 using ::mp::testing::IsOkAndHolds;
-using ::mp::testing::LeakCheck;
 using ::mp::testing::Scaled;
 using ::mp::testing::StatusIs;
 using ::testing::HasSubstr;
@@ -64,19 +62,9 @@ int HeedAtTens(int item) {
   return -item;
 }
 
-class PoolDeadlineTest : public ::testing::TestWithParam<StartMethod> {
+class PoolDeadlineTest : public PoolTestFixture {
  protected:
-  void SetUp() override {
-    std::iota(items_.begin(), items_.end(), 0);
-    ASSERT_THAT(MakePool({})->Apply(Negative, 1), IsOk());
-    leak_check_ = std::make_unique<LeakCheck>(kLong);
-  }
-
-  absl::StatusOr<Pool> MakePool(PoolOptions options) {
-    options.context = GetParam();
-    options.processes = 4;
-    return Pool::Create(options);
-  }
+  PoolDeadlineTest() : PoolTestFixture(/*processes=*/4, kLong) {}
 
   static TaskOptions LimitOf(int item) {
     return {.time_limit = SleepsForEver(item) ? kShort : kLong,
@@ -90,10 +78,7 @@ class PoolDeadlineTest : public ::testing::TestWithParam<StartMethod> {
   }
 
   const int count_ = Scaled(1000, 1000);
-  std::vector<int> items_ = std::vector<int>(static_cast<size_t>(count_));
-
- private:
-  std::unique_ptr<LeakCheck> leak_check_;
+  const std::vector<int> items_ = Numbers(count_);
 };
 
 class PoolDeadlineDeathTest : public PoolDeadlineTest {};
@@ -179,7 +164,7 @@ TEST_P(PoolDeadlineDeathTest, StreamsReportLateOnesInTheirPlaces) {
 
 // A late one that heeds its warning costs no worker, not even a thread.
 TEST_P(PoolDeadlineTest, LateOnesThatGiveUpCostNoWorker) {
-  auto pool = MakePool({});
+  auto pool = MakePool();
   ASSERT_THAT(pool, IsOk());
   const std::vector<pid_t> before = pool->pids();
   std::vector<Future<int>> futures;

@@ -5,20 +5,17 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mp/pool/internal/pool_test_fixture.h"
 #include "mp/pool/pool.h"
-#include "mp/pool/pool_options.h"
 #include "mp/process/internal/start_method_test_fixture.h"
-#include "mp/testing/leaks.h"
 #include "mp/testing/resident_memory.h"
 #include "mp/testing/status_matchers.h"
 #include "mp/testing/test_scale.h"
@@ -28,10 +25,10 @@ namespace {
 
 using ::mp::internal::AllStartMethods;
 using ::mp::internal::kLong;
+using ::mp::internal::OpenPoolTestFixture;
 using ::mp::internal::RealStartMethods;
 using ::mp::testing::IsOk;
 using ::mp::testing::IsOkAndHolds;
-using ::mp::testing::LeakCheck;
 using ::mp::testing::ResidentBytes;
 using ::mp::testing::Scaled;
 using ::testing::IsEmpty;
@@ -40,8 +37,6 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 
 // What there may be more of than before: what the allocator has cut up.
 constexpr int64_t kMargin = 24 * kMiB;
-
-int Negative(int item) { return -item; }
 
 // Does something to each eight bytes of a text, and to what is left. (A loop
 // over single bytes takes long where nothing is optimised.)
@@ -77,25 +72,9 @@ std::string Echo(std::string bytes) { return bytes; }
 
 int64_t ResidentHere() { return ResidentBytes(); }
 
-class PoolLargeTest : public ::testing::TestWithParam<StartMethod> {
+class PoolLargeTest : public OpenPoolTestFixture {
  protected:
-  void SetUp() override {
-    ASSERT_THAT(MakePool()->Apply(Negative, 1), IsOk());
-    leak_check_ = std::make_unique<LeakCheck>(kLong);
-    pool_ = MakePool();
-    ASSERT_THAT(pool_, IsOk());
-  }
-  void TearDown() override {
-    if (!pool_.ok()) return;
-    EXPECT_THAT(pool_->Apply(Negative, 7), IsOkAndHolds(-7));
-  }
-
-  absl::StatusOr<Pool> MakePool() {
-    return Pool::Create({.processes = 2, .context = GetParam()});
-  }
-
-  std::unique_ptr<LeakCheck> leak_check_;
-  absl::StatusOr<Pool> pool_ = absl::UnknownError("not made");
+  PoolLargeTest() : OpenPoolTestFixture(/*processes=*/2, kLong) {}
 };
 
 MP_INSTANTIATE_TEST_SUITE(PoolLargeTest, AllStartMethods);

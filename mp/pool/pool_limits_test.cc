@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
-#include <numeric>
 #include <set>
 #include <vector>
 
@@ -20,12 +18,12 @@
 #include "mp/base/status_macros.h"
 #include "mp/pool/insights.h"
 #include "mp/pool/internal/cpu_pins.h"
+#include "mp/pool/internal/pool_test_fixture.h"
 #include "mp/pool/pool.h"
 #include "mp/pool/pool_options.h"
 #include "mp/process/context.h"
 #include "mp/process/cpu_count.h"
 #include "mp/process/internal/start_method_test_fixture.h"
-#include "mp/testing/leaks.h"
 #include "mp/testing/status_matchers.h"
 
 namespace mp {
@@ -33,10 +31,11 @@ namespace {
 
 using ::mp::internal::AllowedCpus;
 using ::mp::internal::AllStartMethods;
+using ::mp::internal::Numbers;
+using ::mp::internal::PoolTestFixture;
 using ::mp::internal::RealStartMethods;
 using ::mp::testing::IsOk;
 using ::mp::testing::IsOkAndHolds;
-using ::mp::testing::LeakCheck;
 using ::mp::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::Contains;
@@ -71,28 +70,7 @@ absl::Status StartNestedProcesses() {
   return Pool::Create({.processes = 1, .context = StartMethod::kFork}).status();
 }
 
-std::vector<int> Numbers(int count) {
-  std::vector<int> numbers(static_cast<size_t>(count));
-  std::iota(numbers.begin(), numbers.end(), 0);
-  return numbers;
-}
-
-class PoolLimitsTest : public ::testing::TestWithParam<StartMethod> {
- protected:
-  void SetUp() override {
-    // What stays for the next process, such as a fork server, is there already.
-    ASSERT_THAT(MakePool({.processes = 1}), IsOk());
-    leak_check_ = std::make_unique<LeakCheck>();
-  }
-
-  absl::StatusOr<Pool> MakePool(PoolOptions options) {
-    options.context = GetParam();
-    return Pool::Create(options);
-  }
-
- private:
-  std::unique_ptr<LeakCheck> leak_check_;
-};
+class PoolLimitsTest : public PoolTestFixture {};
 
 MP_INSTANTIATE_TEST_SUITE(PoolLimitsTest, AllStartMethods);
 

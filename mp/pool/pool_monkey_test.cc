@@ -10,8 +10,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
-#include <memory>
-#include <numeric>
 #include <random>
 #include <set>
 #include <string>
@@ -19,7 +17,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -27,11 +24,11 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mp/pool/future.h"
+#include "mp/pool/internal/pool_test_fixture.h"
 #include "mp/pool/internal/test_notes.h"
 #include "mp/pool/pool.h"
 #include "mp/pool/pool_options.h"
 #include "mp/process/internal/start_method_test_fixture.h"
-#include "mp/testing/leaks.h"
 #include "mp/testing/resident_memory.h"
 #include "mp/testing/status_matchers.h"
 #include "mp/testing/test_scale.h"
@@ -40,11 +37,12 @@ namespace mp {
 namespace {
 
 using ::mp::internal::kLong;
+using ::mp::internal::Numbers;
+using ::mp::internal::PoolTestFixture;
 using ::mp::internal::RealStartMethods;
 using ::mp::internal::TestNotes;
 using ::mp::testing::IsOk;
 using ::mp::testing::IsOkAndHolds;
-using ::mp::testing::LeakCheck;
 using ::mp::testing::ResidentBytes;
 using ::mp::testing::Scaled;
 using ::mp::testing::StatusIs;
@@ -70,12 +68,6 @@ int NoteAndStopAtTimes(int item) {
   if (StopsAt(item)) raise(SIGSTOP);
   TestNotes::Mine().End(item);
   return -item;
-}
-
-std::vector<int> Numbers(int count) {
-  std::vector<int> numbers(static_cast<size_t>(count));
-  std::iota(numbers.begin(), numbers.end(), 0);
-  return numbers;
 }
 
 // The pid in "the worker that ran it was lost: PoolWorker-3 (pid 4711, ...".
@@ -153,23 +145,11 @@ class Monkey {
   std::thread thread_;
 };
 
-class PoolMonkeyTest : public ::testing::TestWithParam<StartMethod> {
+class PoolMonkeyTest : public PoolTestFixture {
  protected:
-  void SetUp() override {
+  PoolMonkeyTest() : PoolTestFixture(kWorkers, kLong) {
     RecordProperty("seed", absl::StrCat(testing::TestSeed()));
-    // What stays for the next process, such as a fork server, is there already.
-    ASSERT_THAT(MakePool({})->Apply(Negative, 1), IsOk());
-    leak_check_ = std::make_unique<LeakCheck>(kLong);
   }
-
-  absl::StatusOr<Pool> MakePool(PoolOptions options) {
-    options.context = GetParam();
-    options.processes = kWorkers;
-    return Pool::Create(options);
-  }
-
- private:
-  std::unique_ptr<LeakCheck> leak_check_;
 };
 
 MP_INSTANTIATE_TEST_SUITE(PoolMonkeyTest, RealStartMethods);
@@ -261,7 +241,7 @@ TEST_P(PoolMonkeyTest, TasksThatStopTheirWorkersAreLateAndAllOthersRight) {
 
 // Of two, so that there is one that goes on.
 TEST_P(PoolMonkeyTest, WhatAStoppedWorkerHasNotBegunRunsElsewhere) {
-  auto pool = Pool::Create({.processes = 2, .context = Context(GetParam())});
+  auto pool = MakePool({.processes = 2});
   ASSERT_THAT(pool, IsOk());
   for (int round = 0; round < 3; ++round) {
     const std::vector<pid_t> pids = pool->pids();

@@ -1,7 +1,5 @@
 #include <signal.h>
 
-#include <memory>
-#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,20 +13,20 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mp/pool/internal/pool_test_fixture.h"
 #include "mp/pool/pool.h"
-#include "mp/pool/pool_options.h"
 #include "mp/pool/progress.h"
 #include "mp/process/context.h"
 #include "mp/process/internal/start_method_test_fixture.h"
-#include "mp/testing/leaks.h"
 #include "mp/testing/status_matchers.h"
 
 namespace mp {
 namespace {
 
 using ::mp::internal::AllStartMethods;
+using ::mp::internal::Numbers;
+using ::mp::internal::PoolTestFixture;
 using ::mp::testing::IsOk;
-using ::mp::testing::LeakCheck;
 using ::mp::testing::StatusIs;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -69,37 +67,21 @@ class Told {
   std::vector<Progress> all_ ABSL_GUARDED_BY(mutex_);
 };
 
-std::vector<int> Numbers(int count) {
-  std::vector<int> numbers(static_cast<size_t>(count));
-  std::iota(numbers.begin(), numbers.end(), 0);
-  return numbers;
-}
-
-class PoolProgressTest : public ::testing::TestWithParam<StartMethod> {
+class PoolProgressTest : public PoolTestFixture {
  protected:
-  void SetUp() override {
-    ASSERT_THAT(MakePool()->Apply(Same, 1), IsOk());
-    leak_check_ = std::make_unique<LeakCheck>();
-  }
+  PoolProgressTest() : PoolTestFixture(/*processes=*/2) {}
 
-  absl::StatusOr<Pool> MakePool(ProgressCallback progress = nullptr) {
-    PoolOptions options;
-    options.context = GetParam();
-    options.processes = 2;
-    options.progress = std::move(progress);
-    return Pool::Create(options);
+  absl::StatusOr<Pool> MakePool() {
+    return PoolTestFixture::MakePool({.progress = told_.Callback()});
   }
 
   Told told_;
-
- private:
-  std::unique_ptr<LeakCheck> leak_check_;
 };
 
 MP_INSTANTIATE_TEST_SUITE(PoolProgressTest, AllStartMethods);
 
 TEST_P(PoolProgressTest, EndIsToldBeforeMapReturns) {
-  auto pool = MakePool(told_.Callback());
+  auto pool = MakePool();
   ASSERT_THAT(pool, IsOk());
   for (size_t round = 1; round <= 20; ++round) {
     ASSERT_THAT(pool->Map(Same, Numbers(10)), IsOk());
@@ -113,7 +95,7 @@ TEST_P(PoolProgressTest, EndIsToldBeforeMapReturns) {
 }
 
 TEST_P(PoolProgressTest, IsToldMeanwhile) {
-  auto pool = MakePool(told_.Callback());
+  auto pool = MakePool();
   ASSERT_THAT(pool, IsOk());
   ASSERT_THAT(pool->Map(NapShortly, Numbers(150)), IsOk());
   const std::vector<Progress> all = told_.All();
@@ -128,7 +110,7 @@ TEST_P(PoolProgressTest, IsToldMeanwhile) {
 }
 
 TEST_P(PoolProgressTest, CountsFailures) {
-  auto pool = MakePool(told_.Callback());
+  auto pool = MakePool();
   ASSERT_THAT(pool, IsOk());
   ASSERT_THAT(pool->MapEach(FailIfOdd, Numbers(11)), SizeIs(11));
   ASSERT_THAT(told_.Ends(), SizeIs(1));
@@ -138,7 +120,7 @@ TEST_P(PoolProgressTest, CountsFailures) {
 
 TEST_P(PoolProgressTest, OfOneCallIsToldToIt) {
   Told of_call;
-  auto pool = MakePool(told_.Callback());
+  auto pool = MakePool();
   ASSERT_THAT(pool, IsOk());
   ASSERT_THAT(pool->Map(Same, Numbers(10), {.progress = of_call.Callback()}),
               IsOk());
@@ -148,7 +130,7 @@ TEST_P(PoolProgressTest, OfOneCallIsToldToIt) {
 }
 
 TEST_P(PoolProgressTest, OfALazyInputHasNoTotalUntilItsEnd) {
-  auto pool = MakePool(told_.Callback());
+  auto pool = MakePool();
   ASSERT_THAT(pool, IsOk());
   auto stream = pool->Imap(NapShortly, Numbers(100));
   int read = 0;
@@ -164,7 +146,7 @@ TEST_P(PoolProgressTest, OfALazyInputHasNoTotalUntilItsEnd) {
 }
 
 TEST_P(PoolProgressTest, OfAStreamThatIsLeftEnds) {
-  auto pool = MakePool(told_.Callback());
+  auto pool = MakePool();
   ASSERT_THAT(pool, IsOk());
   {
     auto stream = pool->Imap(Same, Numbers(10'000));
@@ -176,7 +158,7 @@ TEST_P(PoolProgressTest, OfAStreamThatIsLeftEnds) {
 }
 
 TEST_P(PoolProgressTest, EndsWithThePool) {
-  auto pool = MakePool(told_.Callback());
+  auto pool = MakePool();
   ASSERT_THAT(pool, IsOk());
   const auto map = pool->MapAsync(NapShortly, Numbers(1000));
   pool->Terminate();

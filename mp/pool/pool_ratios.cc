@@ -118,50 +118,39 @@ class Ratios {
   void Run() {
     const Measure rings = RingsTime(kWorkers);
     const Measure one = MapTime({.chunk_size = 1});
-    Compare("map, chunk 1", "rings", one, rings, 2, 50'000);
+    benchmark_.Compare("map, chunk 1", "rings", one, rings, 2, 50'000);
     CompareCPython("map, chunk 1", "Pool.map.1", one, 1.0 / 100, 5000);
 
     const Measure chunks = MapTime({});
-    Compare("map, default chunk", "claims", chunks, ClaimsTime(kWorkers), 4,
-            200'000);
+    benchmark_.Compare("map, default chunk", "claims", chunks,
+                       ClaimsTime(kWorkers), 4, 200'000);
     CompareCPython("map, default chunk", "Pool.map.default", chunks, 1.0 / 25,
                    100'000);
     CompareCPython("map, default chunk", "Executor.map.1000", chunks, 1.0 / 50,
                    100'000);
 
     const Measure imap = ImapTime();
-    Compare("imap", "rings", imap, rings, 6, 20'000);
+    benchmark_.Compare("imap", "rings", imap, rings, 6, 20'000);
     CompareCPython("imap", "Pool.imap", imap, 1.0 / 50, 5000);
 
     const Measure apply_async = ApplyAsyncTime();
-    Compare("apply_async", "rings", apply_async, rings, 6, 20'000);
+    benchmark_.Compare("apply_async", "rings", apply_async, rings, 6, 20'000);
     CompareCPython("apply_async", "Pool.apply_async", apply_async, 1.0 / 50,
                    5000);
     CompareCPython("apply_async", "Executor.submit", apply_async, 1.0 / 50,
                    2000);
 
     const Measure apply = ApplyTime();
-    Compare("apply, asleep", "two wakes", apply, TwoWakesTime(), 1.3, 300);
+    benchmark_.Compare("apply, asleep", "two wakes", apply, TwoWakesTime(), 1.3,
+                       300);
     CompareCPython("apply, asleep", "Pool.apply", apply, 1.0 / 15, 300);
   }
 
  private:
-  void Compare(absl::string_view what, absl::string_view with,
-               const Measure& ours, const Measure& other, double target,
-               int runs) {
-    const std::string name = absl::StrCat(what, " / ", with);
-    if (!benchmark_.Wants(name)) return;
-    benchmark_.Run({.name = name,
-                    .ours = ours,
-                    .floor = other,
-                    .target = target,
-                    .runs = runs});
-  }
-
   void CompareCPython(absl::string_view what, const std::string& with,
                       const Measure& ours, double target, int runs) {
-    Compare(what, absl::StrCat("CPython ", with), ours, python_.Does(with),
-            target, runs);
+    benchmark_.Compare(what, absl::StrCat("CPython ", with), ours,
+                       python_.Does(with), target, runs);
   }
 
   ScriptPeer& python_;

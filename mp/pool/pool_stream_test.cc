@@ -20,10 +20,10 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mp/pool/internal/pool_test_fixture.h"
 #include "mp/pool/pool.h"
 #include "mp/pool/pool_options.h"
 #include "mp/process/internal/start_method_test_fixture.h"
-#include "mp/testing/leaks.h"
 #include "mp/testing/resident_memory.h"
 #include "mp/testing/status_matchers.h"
 #include "mp/testing/test_scale.h"
@@ -33,10 +33,10 @@ namespace {
 
 using ::mp::internal::AllStartMethods;
 using ::mp::internal::kLong;
+using ::mp::internal::OpenPoolTestFixture;
 using ::mp::internal::RealStartMethods;
 using ::mp::testing::IsOk;
 using ::mp::testing::IsOkAndHolds;
-using ::mp::testing::LeakCheck;
 using ::mp::testing::ResidentBytes;
 using ::mp::testing::Scaled;
 using ::mp::testing::StatusIs;
@@ -99,25 +99,9 @@ class Generator {
   std::shared_ptr<int64_t> read_ = std::make_shared<int64_t>(0);
 };
 
-class PoolStreamTest : public ::testing::TestWithParam<StartMethod> {
+class PoolStreamTest : public OpenPoolTestFixture {
  protected:
-  void SetUp() override {
-    ASSERT_THAT(MakePool()->Apply(Negative, 1), IsOk());
-    leak_check_ = std::make_unique<LeakCheck>(kLong);
-    pool_ = MakePool();
-    ASSERT_THAT(pool_, IsOk());
-  }
-  void TearDown() override {
-    if (!pool_.ok()) return;
-    EXPECT_THAT(pool_->Apply(Negative, 7), IsOkAndHolds(-7));
-  }
-
-  absl::StatusOr<Pool> MakePool() {
-    return Pool::Create({.processes = 3, .context = GetParam()});
-  }
-
-  std::unique_ptr<LeakCheck> leak_check_;
-  absl::StatusOr<Pool> pool_ = absl::UnknownError("not made");
+  PoolStreamTest() : OpenPoolTestFixture(/*processes=*/3, kLong) {}
 };
 
 class PoolStreamDeathTest : public PoolStreamTest {};

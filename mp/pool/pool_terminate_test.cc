@@ -3,8 +3,6 @@
 #include <signal.h>
 
 #include <cstddef>
-#include <memory>
-#include <numeric>
 #include <optional>
 #include <random>
 #include <set>
@@ -13,18 +11,16 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mp/pool/future.h"
+#include "mp/pool/internal/pool_test_fixture.h"
 #include "mp/pool/internal/test_notes.h"
 #include "mp/pool/pool.h"
-#include "mp/pool/pool_options.h"
 #include "mp/process/internal/start_method_test_fixture.h"
-#include "mp/testing/leaks.h"
 #include "mp/testing/status_matchers.h"
 #include "mp/testing/test_scale.h"
 
@@ -32,13 +28,13 @@ namespace mp {
 namespace {
 
 using ::mp::internal::kLong;
+using ::mp::internal::Numbers;
+using ::mp::internal::PoolTestFixture;
 using ::mp::internal::RealStartMethods;
 using ::mp::internal::TestNotes;
 using ::mp::testing::IsOk;
-using ::mp::testing::LeakCheck;
 using ::mp::testing::Scaled;
 using ::mp::testing::StatusIs;
-using ::testing::Each;
 
 constexpr int kItems = 20'000;
 
@@ -50,19 +46,10 @@ int NoteAndWork(int item) {
   return -item;
 }
 
-class PoolTerminateTest : public ::testing::TestWithParam<StartMethod> {
+class PoolTerminateTest : public PoolTestFixture {
  protected:
-  void SetUp() override {
+  PoolTerminateTest() : PoolTestFixture(/*processes=*/4, kLong) {
     RecordProperty("seed", absl::StrCat(testing::TestSeed()));
-    std::iota(items_.begin(), items_.end(), 0);
-    ASSERT_THAT(MakePool({})->Apply(Negative, 1), IsOk());
-    leak_check_ = std::make_unique<LeakCheck>(kLong);
-  }
-
-  absl::StatusOr<Pool> MakePool(PoolOptions options) {
-    options.context = GetParam();
-    options.processes = 4;
-    return Pool::Create(options);
   }
 
   // Has a pool begin to map, and calls `end` with it somewhere on the way. What
@@ -97,8 +84,7 @@ class PoolTerminateTest : public ::testing::TestWithParam<StartMethod> {
   std::mt19937_64 random_{testing::TestSeed()};
 
  private:
-  std::vector<int> items_ = std::vector<int>(kItems);
-  std::unique_ptr<LeakCheck> leak_check_;
+  const std::vector<int> items_ = Numbers(kItems);
 };
 
 MP_INSTANTIATE_TEST_SUITE(PoolTerminateTest, RealStartMethods);
@@ -135,10 +121,9 @@ TEST_P(PoolTerminateTest, EndsAlsoWhileItsWorkersDie) {
 }
 
 TEST_P(PoolTerminateTest, CloseAtAnyMomentFinishesAll) {
-  std::vector<int> items(1000);
-  std::iota(items.begin(), items.end(), 0);
+  const std::vector<int> items = Numbers(1000);
   for (int i = 0; i < Scaled(5, 50); ++i) {
-    auto pool = MakePool({});
+    auto pool = MakePool();
     ASSERT_THAT(pool, IsOk());
     const auto all = pool->MapAsync(Negative, items, {.chunk_size = 3});
     absl::SleepFor(absl::Microseconds(random_() % 3000));

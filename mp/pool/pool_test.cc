@@ -6,8 +6,6 @@
 #include <atomic>
 #include <cmath>
 #include <map>
-#include <memory>
-#include <numeric>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -25,12 +23,12 @@
 #include "mp/base/status_macros.h"
 #include "mp/pool/current_task.h"
 #include "mp/pool/future.h"
+#include "mp/pool/internal/pool_test_fixture.h"
 #include "mp/pool/pool_options.h"
 #include "mp/pool/wait_futures.h"
 #include "mp/process/context.h"
 #include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/process.h"
-#include "mp/testing/leaks.h"
 #include "mp/testing/status_matchers.h"
 
 namespace mp {
@@ -38,10 +36,11 @@ namespace {
 
 using ::mp::internal::AllStartMethods;
 using ::mp::internal::kLong;
+using ::mp::internal::Numbers;
+using ::mp::internal::PoolTestFixture;
 using ::mp::internal::RealStartMethods;
 using ::mp::testing::IsOk;
 using ::mp::testing::IsOkAndHolds;
-using ::mp::testing::LeakCheck;
 using ::mp::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
@@ -76,29 +75,7 @@ void Initialize(int value) { initialized_with = value; }
 int InitializedWith() { return initialized_with; }
 absl::Status FailToInitialize() { return absl::NotFoundError("model.bin"); }
 
-std::vector<int> Numbers(int count) {
-  std::vector<int> numbers(static_cast<size_t>(count));
-  std::iota(numbers.begin(), numbers.end(), 0);
-  return numbers;
-}
-
-class PoolTest : public ::testing::TestWithParam<StartMethod> {
- protected:
-  void SetUp() override {
-    // What stays for the next process, such as a fork server, is there already.
-    ASSERT_THAT(MakePool()->Apply(Square, 1), IsOk());
-    leak_check_ = std::make_unique<LeakCheck>();
-  }
-
-  absl::StatusOr<Pool> MakePool(PoolOptions options = {}) {
-    options.context = GetParam();
-    if (!options.processes.has_value()) options.processes = 3;
-    return Pool::Create(options);
-  }
-
- private:
-  std::unique_ptr<LeakCheck> leak_check_;
-};
+class PoolTest : public PoolTestFixture {};
 
 MP_INSTANTIATE_TEST_SUITE(PoolTest, AllStartMethods);
 

@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -17,9 +16,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "mp/pool/future.h"
+#include "mp/pool/internal/pool_test_fixture.h"
 #include "mp/pool/internal/worker_board.h"
 #include "mp/pool/pool.h"
-#include "mp/pool/pool_options.h"
 #include "mp/process/context.h"
 #include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/testing/status_matchers.h"
@@ -27,6 +26,8 @@
 namespace mp {
 namespace {
 
+using ::mp::internal::Numbers;
+using ::mp::internal::PoolTestFixture;
 using ::mp::internal::RealStartMethods;
 using ::mp::internal::WorkerMemory;
 using ::mp::testing::IsOk;
@@ -70,17 +71,15 @@ int SpoilResultsAt13(int x) {
   return x;
 }
 
-class PoolWildWriteTest : public ::testing::TestWithParam<StartMethod> {
+class PoolWildWriteTest : public PoolTestFixture {
  protected:
-  absl::StatusOr<Pool> MakePool(int processes) {
-    return Pool::Create({.processes = processes, .context = GetParam()});
-  }
+  PoolWildWriteTest() : PoolTestFixture(/*processes=*/1) {}
 };
 
 MP_INSTANTIATE_TEST_SUITE(PoolWildWriteTest, RealStartMethods);
 
 TEST_P(PoolWildWriteTest, CostsTheTaskThatDidIt) {
-  auto pool = MakePool(1);
+  auto pool = MakePool();
   ASSERT_THAT(pool, IsOk());
   for (const int byte : {0xff, 0x01, 0x80}) {
     EXPECT_THAT(pool->Apply(SpoilAll, byte),
@@ -92,10 +91,9 @@ TEST_P(PoolWildWriteTest, CostsTheTaskThatDidIt) {
 }
 
 TEST_P(PoolWildWriteTest, CostsNoOtherTasks) {
-  auto pool = MakePool(1);
+  auto pool = MakePool();
   ASSERT_THAT(pool, IsOk());
-  std::vector<int> numbers(40);
-  std::iota(numbers.begin(), numbers.end(), 0);
+  const std::vector<int> numbers = Numbers(40);
   const auto results =
       pool->MapEach(SpoilResultsAt13, numbers, {.chunk_size = 8});
   for (int i = 0; i < 40; ++i) {

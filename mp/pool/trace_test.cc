@@ -4,35 +4,33 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <memory>
-#include <numeric>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mp/pool/internal/pool_test_fixture.h"
 #include "mp/pool/pool.h"
 #include "mp/pool/pool_options.h"
 #include "mp/process/context.h"
 #include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/process/subprocess.h"
-#include "mp/testing/leaks.h"
 #include "mp/testing/status_matchers.h"
 
 namespace mp {
 namespace {
 
 namespace fs = std::filesystem;
+using ::mp::internal::Numbers;
+using ::mp::internal::PoolTestFixture;
 using ::mp::internal::RealStartMethods;
 using ::mp::testing::IsOk;
 using ::mp::testing::IsOkAndHolds;
-using ::mp::testing::LeakCheck;
 using ::mp::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::EndsWith;
@@ -85,30 +83,19 @@ ends = [e for e in events if e['name'] == 'end']
 print('ends', len(ends), 'killed', sum('SIGKILL' in e['args']['how'] for e in ends))
 )";
 
-std::vector<int> Numbers(int count) {
-  std::vector<int> numbers(static_cast<size_t>(count));
-  std::iota(numbers.begin(), numbers.end(), 0);
-  return numbers;
-}
-
-class TraceTest : public ::testing::TestWithParam<StartMethod> {
+class TraceTest : public PoolTestFixture {
  protected:
+  TraceTest() : PoolTestFixture(/*processes=*/2) {}
+
   void SetUp() override {
     folder_ =
         fs::path(::testing::TempDir()) / absl::StrCat("trace_test.", getpid());
     fs::create_directory(folder_);
-    ASSERT_THAT(MakePool(), IsOk());  // leaves a fork server
-    leak_check_ = std::make_unique<LeakCheck>();
+    PoolTestFixture::SetUp();
   }
   void TearDown() override { fs::remove_all(folder_); }
 
   std::string File() const { return folder_ / "pool.json"; }
-
-  absl::StatusOr<Pool> MakePool(PoolOptions options = {}) {
-    options.context = GetParam();
-    options.processes = 2;
-    return Pool::Create(options);
-  }
 
   // How many files there are, temporary ones too.
   auto Files() const {
@@ -126,7 +113,6 @@ class TraceTest : public ::testing::TestWithParam<StartMethod> {
   fs::path folder_;
 
  private:
-  std::unique_ptr<LeakCheck> leak_check_;
 };
 
 MP_INSTANTIATE_TEST_SUITE(TraceTest, RealStartMethods);

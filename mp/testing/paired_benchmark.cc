@@ -184,6 +184,16 @@ void PairedBenchmark::Run(const Pair& pair) {
   verdicts_.push_back(verdict);
 }
 
+void PairedBenchmark::Compare(absl::string_view what, absl::string_view with,
+                              const Measure& ours, const Measure& floor,
+                              double target, int runs) {
+  Run({.name = absl::StrCat(what, " / ", with),
+       .ours = ours,
+       .floor = floor,
+       .target = target,
+       .runs = runs});
+}
+
 void PairedBenchmark::WriteRow(const Pair& pair,
                                const absl::StatusOr<PairFigures>& figures,
                                Verdict verdict) {

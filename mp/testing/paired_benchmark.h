@@ -112,8 +112,13 @@ class PairedBenchmark {
   // Whether a row of that name is to be measured: what it needs may be dear.
   bool Wants(absl::string_view name) const;
 
-  // Measures a pair and writes its row.
+  // Measures a pair, if it is wanted, and writes its row.
   void Run(const Pair& pair);
+
+  // The same for a pair "WHAT / WITH".
+  void Compare(absl::string_view what, absl::string_view with,
+               const Measure& ours, const Measure& floor, double target,
+               int runs);
 
   // Writes the sum of it. Returns the exit status: 1 if `check` was asked for
   // and a row is slower than half its target or failed, or none was measured;

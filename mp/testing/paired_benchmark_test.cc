@@ -207,6 +207,14 @@ TEST(PairedBenchmarkTest, WritesARow) {
                     HasSubstr("<= 1.30  met\n"), HasSubstr("1 met, 0 half")));
 }
 
+TEST(PairedBenchmarkTest, NamesWhatItCompares) {
+  std::ostringstream out;
+  PairedBenchmark benchmark({.pairs = 1}, out);
+  benchmark.Compare("a queue", "a pipe", Takes(300), Takes(250), 1.3, 1);
+  EXPECT_EQ(benchmark.Finish(), 0);
+  EXPECT_THAT(out.str(), HasSubstr("a queue / a pipe"));
+}
+
 TEST(PairedBenchmarkTest, WritesASpeedUpAsOne) {
   EXPECT_THAT(RunProgram(PairOf(Takes(2), Takes(30), 1 / 10.0)).text,
               AllOf(HasSubstr("15.0x faster"), HasSubstr(">= 10x  met\n")));
