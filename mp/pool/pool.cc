@@ -99,7 +99,8 @@ absl::StatusOr<Pool> Pool::Create(const Options& options) {
                           {.min_workers = min_processes,
                            .max_workers = processes,
                            .idle_timeout = options.idle_timeout,
-                           .short_task_window = 32,
+                           .max_chunks_per_run =
+                               options.max_worker_memory > 0 ? 1 : 1024,
                            .max_tasks_per_child = options.max_tasks_per_child},
                           std::move(workers),
                           {.progress = options.progress,

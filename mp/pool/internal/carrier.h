@@ -3,12 +3,13 @@
 
 #include <cstdint>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mp/pool/internal/item_ranges.h"
 #include "mp/pool/internal/task.h"
 
 namespace mp::internal {
 
-// Carries tasks to the workers of a pool and what comes of them back: through
+// Carries items to the workers of a pool and what comes of them back: through
 // shared memory, a socket, or anything else.
 //
 // A worker runs what it was sent in that order. What comes back is told to the
@@ -20,20 +21,24 @@ class Carrier {
  public:
   virtual ~Carrier() = default;
 
-  // Sends the items of a task from `first` on.
+  // Sends a worker a run of a task's items: the first of the range and as many
+  // that follow as it likes. Returns how many.
   //
   // Errors:
-  //   kUnavailable  not now, or not to this worker; the task stays queued.
-  //   others        it cannot be sent at all; its items fail with that.
-  virtual absl::Status Send(WorkerId worker, TaskId task, const TaskSpec& spec,
-                            uint64_t first) = 0;
+  //   kUnavailable  not now, or not to this worker; all stay queued.
+  //   others        the first cannot be sent at all; it fails with that.
+  virtual absl::StatusOr<uint64_t> Send(WorkerId worker, RunId run,
+                                        const TaskSpec& spec,
+                                        ItemRange items) = 0;
 
-  // Takes a task back. True if the worker had not begun it, and is not going to.
-  virtual bool Recall(WorkerId worker, TaskId task) = 0;
+  // Takes back what the worker has not begun of a run, and is not going to; but
+  // nothing before the item `from`. Returns how many items those are, the last
+  // ones of the run.
+  virtual uint64_t Recall(WorkerId worker, RunId run, uint64_t from) = 0;
 
   // Asks a worker to give up the item that it runs, and to leave the rest of
-  // that task alone.
-  virtual void Interrupt(WorkerId worker, TaskId task) = 0;
+  // that run alone.
+  virtual void Interrupt(WorkerId worker, RunId run) = 0;
 };
 
 }  // namespace mp::internal

@@ -16,8 +16,10 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "mp/pool/internal/carrier.h"
+#include "mp/pool/internal/item_ranges.h"
 #include "mp/pool/internal/launcher.h"
 #include "mp/pool/internal/outcome.h"
+#include "mp/pool/internal/run.h"
 #include "mp/pool/internal/task.h"
 
 namespace mp::internal {
@@ -37,14 +39,15 @@ struct DispatcherOptions {
   int max_workers = 1;
   // How long one above the minimum may have nothing to do.
   absl::Duration idle_timeout = absl::InfiniteDuration();
-  // How many tasks a worker has at a time, so that it need not wait for the
-  // next. One that waits for nothing better is taken back from it.
+  // How many runs a worker has at a time, so that it need not wait for the
+  // next. What it has not begun is taken back for one that has nothing to do.
   int window = 2;
-  // How many while its tasks are short; more than `window`, or no more.
-  int short_task_window = 0;
-  // After how many tasks a worker is replaced; 0 for never.
+  // How many chunks a run has at most. It has one as long as that takes a while.
+  int max_chunks_per_run = 1;
+  // After how many chunks a worker is replaced; 0 for never.
   int max_tasks_per_child = 0;
-  // How many workers in a row may end without having run anything.
+  // How many workers in a row may end by themselves without having run anything;
+  // ten times as many may be killed (kAborted) by somebody else.
   int max_idle_deaths = 5;
 };
 
@@ -71,9 +74,12 @@ struct DispatcherOptions {
 //                      of it.
 //   kFailedPrecondition  the worker's initializer failed.
 // An item that had not begun when its worker was lost runs elsewhere, and so does
-// what a worker does not begin, as it is stopped. Events of
-// a worker that has ended, of items that have their outcome, or that come twice
-// are no news.
+// what a worker does not begin: as it is stopped, or as another one has nothing
+// to do, or for a task of higher priority. Events of a worker that has ended, of
+// items that have their outcome, or that come twice are no news.
+//
+// Each item without an outcome is in one place: it waits with its task, or it is
+// part of one run of one worker. So none is lost, and none runs twice.
 //
 // Threads: for one at a time.
 // Source:  CPython Lib/multiprocessing/pool.py, which it corrects: one lost
@@ -123,15 +129,16 @@ class Dispatcher {
   // Its initializer failed; as the next one's would, the pool is broken.
   void OnWorkerRefused(WorkerId worker, const absl::Status& why,
                        absl::Time now);
-  // `running` is what it was at.
-  void OnWorkerEnded(WorkerId worker, std::optional<TaskItem> running,
+  // `running` is what it was at. A worker that somebody else has killed ended with
+  // kAborted.
+  void OnWorkerEnded(WorkerId worker, std::optional<RunItem> running,
                      const absl::Status& why, absl::Time now);
-  void OnItemBegun(WorkerId worker, TaskItem item, absl::Time now);
-  void OnItemDone(WorkerId worker, TaskItem item, Outcome outcome,
+  void OnItemBegun(WorkerId worker, RunItem item, absl::Time now);
+  void OnItemDone(WorkerId worker, RunItem item, Outcome outcome,
                   absl::Time now);
-  // It has nothing to do any more with what it was sent up to this task. What
-  // it has not told of that is lost.
-  void OnRanAllUpTo(WorkerId worker, TaskId task, absl::Time now);
+  // It has nothing to do any more with what it was sent up to this run. What it
+  // has not told of that is lost.
+  void OnRanAllUpTo(WorkerId worker, RunId run, absl::Time now);
 
   // Does what is due. To be called at NextTime(); earlier does no harm.
   void OnTime(absl::Time now);
@@ -144,6 +151,9 @@ class Dispatcher {
   // Why nothing runs any more; OK as long as something may.
   const absl::Status& broken() const { return broken_; }
 
+  // Whose items a run has; none if its worker has it no more.
+  std::optional<TaskId> TaskOf(WorkerId worker, RunId run) const;
+
   int64_t tasks() const { return static_cast<int64_t>(tasks_.size()); }
   // Those that have not been told to end.
   int workers() const { return active_; }
@@ -153,42 +163,38 @@ class Dispatcher {
  private:
   struct Task {
     TaskSpec spec;
-    uint64_t left;        // items without an outcome
-    WorkerId worker = 0;  // 0 while it is queued
+    uint64_t left;  // items without an outcome
     bool cancelled = false;
-    bool interrupted = false;  // for an item that was late
-    // All items below are done, and of the others these.
-    uint64_t first = 0;
-    absl::flat_hash_set<uint64_t> done;
+    ItemRanges waiting;  // those of no worker
     absl::flat_hash_map<uint64_t, int> losses;  // how many workers an item took
   };
 
   struct Running {
-    TaskItem item;
+    RunItem item;
     absl::Time since;
   };
 
   // A worker that was asked to give up what it runs.
   struct Warning {
-    TaskId task;
+    RunId run;
     absl::Status verdict;  // for what it runs when it is killed
     absl::Time kill_at;
   };
 
   struct Worker {
     bool ready = false;
-    bool ending = false;  // gets no more
-    bool ran = false;     // anything at all
-    int64_t given = 0;    // tasks, ever
-    int window = 0;       // as DispatcherOptions::window, for it now
-    absl::Time last_end = absl::InfinitePast();  // of a task
+    bool ending = false;      // gets no more
+    bool ran = false;         // anything at all
+    double given = 0;         // chunks, ever
+    int64_t run_chunks = 1;   // of the next run
+    absl::Time run_began;     // or earlier: when the one before had ended
     absl::Time idle_since = absl::InfiniteFuture();
     // Since when it has had something to begin and has said nothing; when to
     // look whether it still does; and whether others have got it since then.
     absl::Time unheard_since = absl::InfiniteFuture();
     absl::Time look_at = absl::InfiniteFuture();
     bool silent = false;
-    std::deque<TaskId> sent;
+    std::deque<Run> runs;
     std::optional<Running> running;
     std::optional<Warning> warning;
   };
@@ -196,45 +202,54 @@ class Dispatcher {
   using Workers = absl::btree_map<WorkerId, Worker>;
 
   // What becomes of items. An outcome may end the task, and then it is gone.
-  static bool IsDone(const Task& task, uint64_t item);
   void Settle(TaskId id, uint64_t item, Outcome outcome);
-  void SettleRest(TaskId id, const absl::Status& status);
-  void SettleLost(WorkerId id, const Worker& worker, TaskItem item,
-                  const absl::Status& why);
+  void SettleRange(TaskId id, ItemRange items, const absl::Status& status);
+  void SettleWaiting(TaskId id, const absl::Status& status);
+  void SettleLost(Worker& worker, RunItem item, const absl::Status& why);
   void SettleAll(const absl::Status& status);
   std::vector<TaskId> Ids() const;
 
-  // Where tasks are.
-  Task* FindSent(WorkerId worker, TaskItem item);
-  void Enqueue(TaskId id, Task& task);
-  void Unsend(TaskId id, WorkerId worker);
-  void Leave(TaskId id);
-  void LeaveAllBefore(WorkerId id, TaskId task);
+  // Where items are.
+  Worker* Find(WorkerId id);
+  static Run* FindRun(Worker& worker, RunId run);
+  void Enqueue(TaskId id, ItemRange items);
+  ItemRange Dequeue(TaskId id, uint64_t items);
+  void Return(TaskId id, ItemRange items);
+  ItemRange TakeBack(WorkerId id, Worker& worker, size_t run, uint64_t from);
+  bool TakeBackAll(WorkerId id, Worker& worker);
+  static Run Remove(Worker& worker, size_t run);
+  void Leave(Worker& worker);
+  void LeaveAllBefore(Worker& worker, RunId run);
 
   // How long they may run.
-  void Warn(WorkerId id, Worker& worker, TaskId task, absl::Status verdict,
+  void Warn(WorkerId id, Worker& worker, const Run& run, absl::Status verdict,
             absl::Time now);
   void CheckLimits(WorkerId id, Worker& worker, absl::Time now);
+  void InterruptLate(WorkerId id, Worker& worker, absl::Time now);
 
-  void NoteHeard(Worker& worker, absl::Time now) const;
+  static void NoteHeard(Worker& worker, absl::Time now);
+  static void AwaitWord(Worker& worker, absl::Time now);
   void CheckSilence(WorkerId id, Worker& worker, absl::Time now);
-  bool IsSilent(const Worker& worker) const {
-    return !worker.sent.empty() && !worker.running.has_value() &&
+  static bool IsSilent(const Worker& worker) {
+    return !worker.runs.empty() && !worker.running.has_value() &&
            !worker.warning.has_value();
   }
 
   // Has everything follow from what there is: workers and tasks.
   void Advance(absl::Time now);
-  void SendTasks(absl::Time now);
+  void Preempt(int priority);
+  void SendRuns(absl::Time now);
   bool SendFirst(WorkerId id, Worker& worker, absl::Time now);
+  uint64_t ItemsFor(const Worker& worker, const TaskSpec& spec) const;
   bool AnyoneIsHeard() const;
   WorkerId WorkerFor(const absl::flat_hash_set<WorkerId>& full) const;
   void NotePace(Worker& worker, absl::Time now) const;
-  bool TakeBack(WorkerId id, TaskId task);
   void Rebalance(absl::Time now);
+  bool Share(WorkerId id, Worker& worker);
   WorkerId MostLoaded() const;
   void StartWorkers(absl::Time now);
   void NoteStartFailure(const absl::Status& why, absl::Time now);
+  void NoteIdle(absl::Time now);
   void RetireSurplus();
   void RetireIdle(absl::Time now);
   void Retire(WorkerId id, Worker& worker);
@@ -250,15 +265,16 @@ class Dispatcher {
   OutcomeSink& sink_;
 
   absl::flat_hash_map<TaskId, Task> tasks_;
-  // Those without a worker: by priority, highest first, then by age.
+  // Those with items that wait: by priority, highest first, then by age.
   absl::btree_set<std::pair<int64_t, TaskId>> queue_;
   Workers workers_;
   int active_ = 0;  // workers that are not ending
   TaskId last_task_ = 0;
+  RunId last_run_ = 0;
   WorkerId last_worker_ = 0;
   bool closed_ = false;
   absl::Status broken_;
-  int idle_deaths_ = 0;  // in a row
+  int idle_deaths_ = 0;  // in a row, one that ends by itself as ten
   absl::Time next_start_ = absl::InfinitePast();
   int64_t lost_workers_ = 0;
 };

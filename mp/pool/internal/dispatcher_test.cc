@@ -22,7 +22,9 @@ namespace {
 
 using ::mp::testing::IsOk;
 using ::mp::testing::StatusIs;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 using Items = std::vector<std::pair<TaskId, uint64_t>>;
 
 // Keeps what was told of each item.
@@ -74,6 +76,13 @@ void PrintTo(const Scenario& scenario, std::ostream* out) {
 
 class DispatcherWorldTest : public ::testing::TestWithParam<Scenario> {};
 
+// By which FakeWorkers know a task.
+std::shared_ptr<const TaskPayload> PayloadOf(TaskId task) {
+  auto payload = std::make_shared<TaskPayload>();
+  payload->first_index = task;
+  return payload;
+}
+
 // Runs a scenario with one seed.
 class Play {
  public:
@@ -102,7 +111,7 @@ class Play {
       EXPECT_TRUE(outcomes_.HasEnded(task)) << task;
       for (uint64_t item = 0; item < items; ++item) Check({task, item});
     }
-    if (!scenario_.resizes) {
+    if (!scenario_.resizes && !scenario_.recycles) {
       // Those that have been told to end may still be at their last task.
       EXPECT_LE(workers_.most_alive(), 2 * scenario_.options.max_workers + 1);
     }
@@ -113,12 +122,16 @@ class Play {
     ++submitted_;
     const auto items =
         static_cast<uint64_t>(1 + workers_.Below(scenario_.items));
+    const auto chunk = static_cast<uint64_t>(1 + workers_.Below(3));
     const absl::StatusOr<TaskId> task =
         dispatcher_.Submit({.items = items,
+                            .chunk = chunk,
+                            .keeps_chunks = workers_.Chance(50),
                             .priority = workers_.Below(3),
                             .retries = scenario_.retries,
                             .time_limit = scenario_.time_limit,
-                            .grace = absl::Milliseconds(20)},
+                            .grace = absl::Milliseconds(20),
+                            .payload = PayloadOf(++last_task_)},
                            workers_.now());
     if (task.ok()) {
       tasks_[*task] = items;
@@ -192,6 +205,7 @@ class Play {
   std::map<TaskId, uint64_t> tasks_;  // how many items each has
   std::map<TaskId, bool> cancelled_;
   int submitted_ = 0;
+  TaskId last_task_ = 0;
 };
 
 TEST_P(DispatcherWorldTest, EachItemHasOneOutcome) {
@@ -213,6 +227,13 @@ INSTANTIATE_TEST_SUITE_P(
         Scenario{
             .name = "DeadlyWithRetries", .world = {.death = 10}, .retries = 2},
         Scenario{.name = "Full", .world = {.full = 50}},
+        Scenario{.name = "LongRuns",
+                 .world = {.death = 2, .full = 20, .narrow = 30},
+                 .options = {.min_workers = 3,
+                             .max_workers = 3,
+                             .max_chunks_per_run = 8},
+                 .tasks = 20,
+                 .items = 50},
         Scenario{.name = "Replacing",
                  .world = {.death = 1},
                  .options = {.min_workers = 2,
@@ -250,6 +271,7 @@ INSTANTIATE_TEST_SUITE_P(
                  .options = {.min_workers = 1,
                              .max_workers = 6,
                              .idle_timeout = absl::Milliseconds(50),
+                             .max_chunks_per_run = 4,
                              .max_tasks_per_child = 3},
                  .retries = 1,
                  .time_limit = absl::Milliseconds(300),
@@ -269,15 +291,20 @@ class DispatcherTest : public ::testing::Test {
     }
     void Retire(WorkerId worker) override { retired.push_back(worker); }
     void Kill(WorkerId worker) override { killed.push_back(worker); }
-    absl::Status Send(WorkerId worker, TaskId task, const TaskSpec&,
-                      uint64_t first) override {
+    absl::StatusOr<uint64_t> Send(WorkerId worker, RunId run, const TaskSpec&,
+                                  ItemRange items) override {
       if (!send_error.ok()) return send_error;
-      sent.push_back({worker, task});
-      firsts.push_back(first);
-      return absl::OkStatus();
+      sent.push_back({worker, run, items});
+      runs[run] = items;
+      return items.size();
     }
-    bool Recall(WorkerId, TaskId) override { return recalls; }
-    void Interrupt(WorkerId worker, TaskId) override {
+    uint64_t Recall(WorkerId, RunId run, uint64_t from) override {
+      if (!recalls) return 0;
+      ItemRange& items = runs.at(run);
+      const uint64_t first = std::clamp(from, items.first, items.end);
+      return std::exchange(items.end, first) - first;
+    }
+    void Interrupt(WorkerId worker, RunId) override {
       interrupted.push_back(worker);
     }
 
@@ -285,16 +312,33 @@ class DispatcherTest : public ::testing::Test {
     absl::Status send_error;
     bool recalls = false;
     std::vector<WorkerId> started, retired, killed, interrupted;
-    std::vector<std::pair<WorkerId, TaskId>> sent;
-    std::vector<uint64_t> firsts;
+    struct Sent {
+      WorkerId worker;
+      RunId run;
+      ItemRange items;
+    };
+    std::vector<Sent> sent;
+    std::map<RunId, ItemRange> runs;
   };
 
   static absl::Time At(int milliseconds) {
     return absl::UnixEpoch() + absl::Milliseconds(milliseconds);
   }
 
+  // Who has got what last, of tasks that are not over.
+  std::vector<std::pair<WorkerId, TaskId>> Sent(const Dispatcher& dispatcher,
+                                                size_t last) const {
+    std::vector<std::pair<WorkerId, TaskId>> sent;
+    for (size_t i = workers_.sent.size() - last; i < workers_.sent.size(); ++i) {
+      const auto& [worker, run, items] = workers_.sent[i];
+      sent.push_back({worker, dispatcher.TaskOf(worker, run).value_or(0)});
+    }
+    return sent;
+  }
+
   Workers workers_;
   Outcomes outcomes_;
+  size_t done_runs_ = 0;
 };
 
 TEST_F(DispatcherTest, StartsItsMinimumAtOnceAndMoreWithTheWork) {
@@ -310,20 +354,20 @@ TEST_F(DispatcherTest, StartsItsMinimumAtOnceAndMoreWithTheWork) {
 
 TEST_F(DispatcherTest, LostWorkerFailsOnlyWhatItRan) {
   Dispatcher dispatcher(DispatcherOptions{}, workers_, workers_, outcomes_);
-  ASSERT_THAT(dispatcher.Submit({.items = 3}, At(0)), IsOk());
+  ASSERT_THAT(dispatcher.Submit({.items = 3, .chunk = 3}, At(0)), IsOk());
   dispatcher.OnWorkerReady(1, At(0));
   dispatcher.OnItemBegun(1, {1, 0}, At(0));
   dispatcher.OnItemDone(1, {1, 0}, Parcel{"a", {}}, At(1));
   dispatcher.OnItemBegun(1, {1, 1}, At(1));
-  dispatcher.OnWorkerEnded(1, TaskItem{1, 1},
+  dispatcher.OnWorkerEnded(1, RunItem{1, 1},
                            absl::UnavailableError("killed by SIGSEGV"), At(2));
   EXPECT_THAT(outcomes_.Of({1, 1}),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("SIGSEGV")));
   EXPECT_EQ(outcomes_.Count({1, 2}), 0u);
   dispatcher.OnTime(dispatcher.NextTime());
   dispatcher.OnWorkerReady(2, At(200));
-  EXPECT_EQ(workers_.sent.back(), std::make_pair(WorkerId{2}, TaskId{1}));
-  EXPECT_EQ(workers_.firsts.back(), 2u);
+  EXPECT_THAT(Sent(dispatcher, 1), ElementsAre(Pair(2, 1)));
+  EXPECT_EQ(workers_.sent.back().items, (ItemRange{2, 3}));
 }
 
 TEST_F(DispatcherTest, PoisonousItemIsTriedNoMoreThanItMay) {
@@ -332,8 +376,9 @@ TEST_F(DispatcherTest, PoisonousItemIsTriedNoMoreThanItMay) {
   for (WorkerId worker = 1; worker <= 3; ++worker) {
     EXPECT_EQ(outcomes_.Count({1, 0}), 0u);
     dispatcher.OnWorkerReady(worker, At(0));
-    dispatcher.OnItemBegun(worker, {1, 0}, At(0));
-    dispatcher.OnWorkerEnded(worker, TaskItem{1, 0},
+    const RunItem item = {workers_.sent.back().run, 0};
+    dispatcher.OnItemBegun(worker, item, At(0));
+    dispatcher.OnWorkerEnded(worker, item,
                              absl::UnavailableError("died"), At(0));
   }
   EXPECT_THAT(outcomes_.Of({1, 0}),
@@ -356,7 +401,7 @@ TEST_F(DispatcherTest, WarnsOneThatIsLateAndThenKillsIt) {
   EXPECT_EQ(dispatcher.NextTime(), At(80));
   dispatcher.OnTime(At(80));
   EXPECT_EQ(workers_.killed, std::vector<WorkerId>{1});
-  dispatcher.OnWorkerEnded(1, TaskItem{1, 0}, absl::UnavailableError("SIGKILL"),
+  dispatcher.OnWorkerEnded(1, RunItem{1, 0}, absl::UnavailableError("SIGKILL"),
                            At(81));
   EXPECT_THAT(outcomes_.Of({1, 0}),
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("50ms")));
@@ -394,6 +439,27 @@ TEST_F(DispatcherTest, RestartStormIsStopped) {
   EXPECT_EQ(dispatcher.NextTime(), absl::InfiniteFuture());
 }
 
+// Which says little of the next one's fate.
+TEST_F(DispatcherTest, WorkersThatAreKilledAreNoRestartStorm) {
+  Dispatcher dispatcher(DispatcherOptions{.max_idle_deaths = 3}, workers_,
+                        workers_, outcomes_);
+  ASSERT_THAT(dispatcher.Submit({}, At(0)), IsOk());
+  WorkerId worker = 1;
+  for (; worker <= 30; ++worker) {
+    ASSERT_EQ(workers_.started.size(), worker);
+    dispatcher.OnWorkerEnded(worker, std::nullopt,
+                             absl::AbortedError("killed by SIGKILL"), At(0));
+    dispatcher.OnTime(dispatcher.NextTime());
+  }
+  EXPECT_THAT(dispatcher.broken(), IsOk());
+  for (; dispatcher.broken().ok(); ++worker) {
+    ASSERT_LE(worker, 32u) << "it goes on for ever";
+    dispatcher.OnWorkerEnded(worker, std::nullopt,
+                             absl::AbortedError("killed by SIGKILL"), At(0));
+    dispatcher.OnTime(dispatcher.NextTime());
+  }
+}
+
 TEST_F(DispatcherTest, FailingInitializerBreaksThePoolOnce) {
   Dispatcher dispatcher(DispatcherOptions{.min_workers = 2, .max_workers = 2},
                         workers_, workers_, outcomes_);
@@ -413,10 +479,9 @@ TEST_F(DispatcherTest, IdleWorkerGetsWhatWaitsAtAnother) {
   ASSERT_THAT(dispatcher.Submit({}, At(0)), IsOk());
   ASSERT_THAT(dispatcher.Submit({}, At(0)), IsOk());
   dispatcher.OnWorkerReady(1, At(0));
-  const std::vector<std::pair<WorkerId, TaskId>> both = {{1, 1}, {1, 2}};
-  ASSERT_EQ(workers_.sent, both);
+  ASSERT_THAT(Sent(dispatcher, 2), ElementsAre(Pair(1, 1), Pair(1, 2)));
   dispatcher.OnWorkerReady(2, At(0));
-  EXPECT_EQ(workers_.sent.back(), std::make_pair(WorkerId{2}, TaskId{2}));
+  EXPECT_THAT(Sent(dispatcher, 1), ElementsAre(Pair(2, 2)));
 }
 
 // It is stopped, and nobody knows whether it will go on.
@@ -432,19 +497,20 @@ TEST_F(DispatcherTest, WhatAWorkerDoesNotBeginRunsElsewhere) {
   }
   dispatcher.OnItemBegun(2, {2, 0}, At(1));
   dispatcher.OnTime(dispatcher.NextTime());
-  EXPECT_EQ(workers_.sent.back(), std::make_pair(WorkerId{2}, TaskId{1}));
+  EXPECT_THAT(Sent(dispatcher, 1), ElementsAre(Pair(2, 1)));
   dispatcher.OnItemDone(2, {2, 0}, Parcel{"a", {}}, At(2000));
-  dispatcher.OnItemBegun(2, {1, 0}, At(2000));
+  dispatcher.OnItemBegun(2, {workers_.sent.back().run, 0}, At(2000));
   // Nor does it get anything else.
   ASSERT_THAT(dispatcher.Submit({}, At(2000)), IsOk());
-  EXPECT_EQ(workers_.sent.back(), std::make_pair(WorkerId{2}, TaskId{3}));
+  EXPECT_THAT(Sent(dispatcher, 1), ElementsAre(Pair(2, 3)));
   EXPECT_TRUE(workers_.killed.empty());
 }
 
 TEST_F(DispatcherTest, WorkerThatStopsInsideAChunkIsKilledAfterItsLimit) {
   Dispatcher dispatcher(DispatcherOptions{}, workers_, workers_, outcomes_);
   ASSERT_THAT(
-      dispatcher.Submit({.items = 2, .time_limit = absl::Seconds(5)}, At(0)),
+      dispatcher.Submit(
+          {.items = 2, .chunk = 2, .time_limit = absl::Seconds(5)}, At(0)),
       IsOk());
   dispatcher.OnWorkerReady(1, At(0));
   dispatcher.OnItemBegun(1, {1, 0}, At(0));
@@ -460,6 +526,19 @@ TEST_F(DispatcherTest, WorkerThatStopsInsideAChunkIsKilledAfterItsLimit) {
   EXPECT_EQ(workers_.started.size(), 2u);
 }
 
+TEST_F(DispatcherTest, ItemThatStopsItsWorkerUnheardIsLate) {
+  Dispatcher dispatcher(DispatcherOptions{}, workers_, workers_, outcomes_);
+  ASSERT_THAT(dispatcher.Submit({.time_limit = absl::Seconds(5)}, At(0)),
+              IsOk());
+  dispatcher.OnWorkerReady(1, At(0));
+  while (workers_.killed.empty()) dispatcher.OnTime(dispatcher.NextTime());
+  dispatcher.OnWorkerEnded(1, RunItem{1, 0},
+                           absl::UnavailableError("killed by SIGKILL"),
+                           At(7000));
+  EXPECT_THAT(outcomes_.Of({1, 0}),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+}
+
 TEST_F(DispatcherTest, TasksOfHigherPriorityGoFirst) {
   Dispatcher dispatcher(DispatcherOptions{.window = 3}, workers_, workers_,
                         outcomes_);
@@ -467,9 +546,82 @@ TEST_F(DispatcherTest, TasksOfHigherPriorityGoFirst) {
     ASSERT_THAT(dispatcher.Submit({.priority = priority}, At(0)), IsOk());
   }
   dispatcher.OnWorkerReady(1, At(0));
-  const std::vector<std::pair<WorkerId, TaskId>> order = {
-      {1, 2}, {1, 3}, {1, 1}};
-  EXPECT_EQ(workers_.sent, order);
+  EXPECT_THAT(Sent(dispatcher, 3),
+              ElementsAre(Pair(1, 2), Pair(1, 3), Pair(1, 1)));
+}
+
+TEST_F(DispatcherTest, WhatIsLessUrgentWaitsAgain) {
+  workers_.recalls = true;
+  Dispatcher dispatcher(DispatcherOptions{}, workers_, workers_, outcomes_);
+  dispatcher.OnTime(At(0));
+  dispatcher.OnWorkerReady(1, At(0));
+  ASSERT_THAT(dispatcher.Submit({.items = 4, .chunk = 2}, At(0)), IsOk());
+  ASSERT_THAT(dispatcher.Submit({.priority = 1}, At(0)), IsOk());
+  EXPECT_THAT(Sent(dispatcher, 2), ElementsAre(Pair(1, 2), Pair(1, 1)));
+}
+
+TEST_F(DispatcherTest, IdleWorkerGetsHalfOfWhatIsLeftOfARun) {
+  workers_.recalls = true;
+  Dispatcher dispatcher(DispatcherOptions{.min_workers = 2, .max_workers = 2},
+                        workers_, workers_, outcomes_);
+  ASSERT_THAT(dispatcher.Submit({.items = 10, .chunk = 10}, At(0)), IsOk());
+  dispatcher.OnWorkerReady(1, At(0));
+  dispatcher.OnItemDone(1, {1, 0}, Parcel{"a", {}}, At(0));
+  dispatcher.OnItemDone(1, {1, 1}, Parcel{"b", {}}, At(0));
+  dispatcher.OnWorkerReady(2, At(0));
+  EXPECT_THAT(Sent(dispatcher, 1), ElementsAre(Pair(2, 1)));
+  EXPECT_EQ(workers_.sent.back().items, (ItemRange{6, 10}));
+}
+
+TEST_F(DispatcherTest, ChunksThatAreAskedForStayTogether) {
+  workers_.recalls = true;
+  Dispatcher dispatcher(DispatcherOptions{.min_workers = 2, .max_workers = 2},
+                        workers_, workers_, outcomes_);
+  ASSERT_THAT(
+      dispatcher.Submit({.items = 10, .chunk = 10, .keeps_chunks = true}, At(0)),
+      IsOk());
+  dispatcher.OnWorkerReady(1, At(0));
+  dispatcher.OnWorkerReady(2, At(0));
+  EXPECT_EQ(workers_.sent.size(), 1u);
+}
+
+// Sending takes as long as many of them.
+TEST_F(DispatcherTest, RunsOfShortItemsBecomeLonger) {
+  Dispatcher dispatcher(DispatcherOptions{.max_chunks_per_run = 16}, workers_,
+                        workers_, outcomes_);
+  ASSERT_THAT(dispatcher.Submit({.items = 1000}, At(0)), IsOk());
+  dispatcher.OnWorkerReady(1, At(0));
+  const auto run_all = [&](absl::Time end) {
+    const auto [worker, run, items] = workers_.sent[done_runs_++];
+    for (uint64_t item = items.first; item < items.end; ++item) {
+      dispatcher.OnItemDone(worker, {run, item}, Parcel{"a", {}}, end);
+    }
+  };
+  for (int i = 0; i < 8; ++i) run_all(At(0));
+  EXPECT_EQ(workers_.sent.back().items.size(), 16u);
+  // And shorter again, once they take long.
+  for (int i = 1; i <= 4; ++i) run_all(At(1000 * i));
+  EXPECT_EQ(workers_.sent.back().items.size(), 1u);
+}
+
+TEST_F(DispatcherTest, WhatFollowsALateItemRunsElsewhere) {
+  workers_.recalls = true;
+  Dispatcher dispatcher(DispatcherOptions{.min_workers = 2, .max_workers = 2},
+                        workers_, workers_, outcomes_);
+  const absl::Duration limit = absl::Milliseconds(50);
+  ASSERT_THAT(dispatcher.Submit({.items = 3,
+                                 .chunk = 3,
+                                 .keeps_chunks = true,
+                                 .time_limit = limit},
+                                At(0)),
+              IsOk());
+  dispatcher.OnWorkerReady(1, At(0));
+  dispatcher.OnWorkerReady(2, At(0));
+  workers_.runs.at(1).first = 1;  // it has begun the item before
+  dispatcher.OnItemBegun(1, {1, 0}, At(0));
+  dispatcher.OnTime(At(50));
+  EXPECT_THAT(Sent(dispatcher, 1), ElementsAre(Pair(2, 1)));
+  EXPECT_EQ(workers_.sent.back().items, (ItemRange{1, 3}));
 }
 
 TEST_F(DispatcherTest, TaskThatCannotBeSentFailsAlone) {

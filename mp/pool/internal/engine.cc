@@ -42,8 +42,10 @@
 namespace mp::internal {
 namespace {
 
-// What one worker may say before the others are heard.
+// What one worker may say before the others are heard; and how often all are
+// before anything else is looked at.
 constexpr int kMaxMessages = 256;
+constexpr int kMaxRounds = 16;
 
 // How many functions are known by their bytes.
 constexpr size_t kMaxJobs = 64;
@@ -188,9 +190,11 @@ JobId Engine::JobFor(const Parcel& function) {
 bool Engine::IsRunning(TaskId task) {
   absl::MutexLock lock(&mutex_);
   return std::any_of(
-      workers_.begin(), workers_.end(), [task](const auto& worker) {
-        const std::optional<TaskItem> running = worker.second->running();
-        return running.has_value() && running->task == task;
+      workers_.begin(), workers_.end(),
+      [this, task](const auto& worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        const std::optional<RunItem> running = worker.second->running();
+        return running.has_value() &&
+               dispatcher_.TaskOf(worker.first, running->run) == task;
       });
 }
 
@@ -247,25 +251,27 @@ void Engine::Kill(WorkerId id) {
   }
 }
 
-absl::Status Engine::Send(WorkerId id, TaskId task, const TaskSpec& spec,
-                          uint64_t first) {
+absl::StatusOr<uint64_t> Engine::Send(WorkerId id, RunId run,
+                                      const TaskSpec& spec, ItemRange items) {
   LocalWorker* const worker = Find(id);
   if (worker == nullptr) return absl::UnavailableError("it has not started");
-  const absl::Status sent = worker->Send(task, spec, first);
-  if (sent.ok()) recorder_.OnSent(id, task, spec, now_);
+  MP_ASSIGN_OR_RETURN(const uint64_t sent, worker->Send(run, spec, items));
+  items.end = items.first + sent;
+  recorder_.OnSent(id, run, spec, items, now_);
   return sent;
 }
 
-bool Engine::Recall(WorkerId id, TaskId task) {
+uint64_t Engine::Recall(WorkerId id, RunId run, uint64_t from) {
   LocalWorker* const worker = Find(id);
-  if (worker == nullptr || !worker->Recall(task)) return false;
-  recorder_.OnRecalled(id, task);
-  return true;
+  if (worker == nullptr) return 0;
+  const uint64_t items = worker->Recall(run, from);
+  if (items > 0) recorder_.OnRecalled(id, run, items);
+  return items;
 }
 
-void Engine::Interrupt(WorkerId id, TaskId task) {
+void Engine::Interrupt(WorkerId id, RunId run) {
   LocalWorker* const worker = Find(id);
-  if (worker != nullptr) worker->Interrupt(task);
+  if (worker != nullptr) worker->Interrupt(run);
 }
 
 // Its handler is looked up when it is told, as a task may fail in the very call
@@ -296,21 +302,41 @@ void Engine::Loop() {
       }
       if (HasMore()) continue;
       workers = workers_;
-      // Another thread may submit something meanwhile, which gets a time by that.
-      until = std::min(dispatcher_.NextTime(), Tick() + absl::Seconds(1));
-      for (const auto& meter : meters_) {
-        until = std::min(until, meter->NextTime());
-      }
-      if (!to_retire_.empty()) {
-        until = std::min(until, Tick() + absl::Milliseconds(20));
-      }
+      until = NextTime();
     }
-    AwaitNews(workers, until);
-    for (const auto& [id, worker] : workers) Hear(id, *worker);
+    HearUntil(workers, until);
     absl::MutexLock lock(&mutex_);
     RetryRetire();
     dispatcher_.OnTime(Tick());
   }
+}
+
+absl::Time Engine::NextTime() {
+  // Another thread may submit something meanwhile, which gets a time by that.
+  absl::Time next = std::min(dispatcher_.NextTime(), Tick() + absl::Seconds(1));
+  for (const auto& meter : meters_) next = std::min(next, meter->NextTime());
+  if (to_retire_.empty()) return next;
+  return std::min(next, Tick() + absl::Milliseconds(20));
+}
+
+// Hears what workers say as long as there is more at once, which costs no system
+// call; but not for so long that nothing else is seen.
+void Engine::HearUntil(const Workers& workers, absl::Time until) {
+  for (int i = 0; i < kMaxRounds && AwaitMessage(workers); ++i) {
+    for (const auto& [id, worker] : workers) Hear(id, *worker, false);
+    Deliver();
+    until = absl::InfinitePast();
+  }
+  AwaitNews(workers, until);
+}
+
+// Whether one has something to say, or will in a moment.
+bool Engine::AwaitMessage(const Workers& workers) {
+  for (int i = 0; i < kYields; ++i) {
+    if (AnyHasMessage(workers)) return true;
+    sched_yield();
+  }
+  return false;
 }
 
 bool Engine::HasMore() { return !to_start_.empty() || !deliveries_.empty(); }
@@ -368,11 +394,16 @@ void Engine::Deliver() {
   {
     absl::MutexLock lock(&mutex_);
     deliveries.swap(deliveries_);
+    const Delivery* last = nullptr;
     for (Delivery& delivery : deliveries) {
-      const auto found = handlers_.find(delivery.task);
-      if (found == handlers_.end()) continue;
-      delivery.handler = found->second;
-      if (!delivery.item.has_value()) handlers_.erase(found);
+      if (last != nullptr && last->task == delivery.task) {
+        delivery.handler = last->handler;
+      } else if (const auto found = handlers_.find(delivery.task);
+                 found != handlers_.end()) {
+        delivery.handler = found->second;
+      }
+      if (!delivery.item.has_value()) handlers_.erase(delivery.task);
+      last = &delivery;
     }
   }
   for (Delivery& delivery : deliveries) {
@@ -409,7 +440,6 @@ void Engine::TellProgress() {
 }
 
 void Engine::AwaitNews(const Workers& workers, absl::Time until) {
-  for (int i = 0; i < kYields && !AnyHasMessage(workers); ++i) sched_yield();
   std::vector<pollfd> fds = {{wake_.get(), POLLIN, 0}};
   for (const auto& [id, worker] : workers) {
     fds.push_back({worker->bell(), POLLIN, 0});
@@ -421,10 +451,10 @@ void Engine::AwaitNews(const Workers& workers, absl::Time until) {
   PollUntil(absl::MakeSpan(fds), Deadline(until - Now()))
       .status()
       .IgnoreError();
-  auto bell = fds.begin() + 1;
+  auto fd = fds.begin() + 1;
   for (const auto& [id, worker] : workers) {
-    worker->AnswerBell(bell->revents != 0);
-    bell += 2;
+    worker->AnswerBell((fd++)->revents != 0);
+    Hear(id, *worker, (fd++)->revents != 0 && worker->HasEnded());
   }
   uint64_t count;
   if (fds[0].revents != 0 && read(wake_.get(), &count, sizeof(count)) < 0) {
@@ -432,20 +462,23 @@ void Engine::AwaitNews(const Workers& workers, absl::Time until) {
   }
 }
 
-// Takes what a worker has said, and after that whether it has ended.
-void Engine::Hear(WorkerId id, LocalWorker& worker) {
-  const bool has_ended = worker.HasEnded();
+// Takes what a worker has said, and after that its end.
+void Engine::Hear(WorkerId id, LocalWorker& worker, bool has_ended) {
   for (int i = 0; has_ended || i < kMaxMessages; ++i) {
     std::optional<FromWorker> message = worker.Receive();
     if (!message.has_value()) break;
-    absl::MutexLock lock(&mutex_);
-    Handle(id, *std::move(message));
+    heard_.push_back(*std::move(message));
   }
+  if (!heard_.empty()) {
+    absl::MutexLock lock(&mutex_);
+    const absl::Time now = Tick();
+    for (FromWorker& message : heard_) Handle(id, std::move(message), now);
+  }
+  heard_.clear();
   if (has_ended) Bury(id, worker);
 }
 
-void Engine::Handle(WorkerId id, FromWorker message) {
-  const absl::Time now = Tick();
+void Engine::Handle(WorkerId id, FromWorker message, absl::Time now) {
   switch (message.kind) {
     case FromWorker::Kind::kReady:
       ++ready_;
@@ -459,8 +492,8 @@ void Engine::Handle(WorkerId id, FromWorker message) {
     case FromWorker::Kind::kDone:
       return HandleDone(id, std::move(message), now);
     case FromWorker::Kind::kRanAllUpTo:
-      recorder_.OnRanAllUpTo(id, message.item.task);
-      return dispatcher_.OnRanAllUpTo(id, message.item.task, now);
+      recorder_.OnRanAllUpTo(id, message.item.run);
+      return dispatcher_.OnRanAllUpTo(id, message.item.run, now);
   }
 }
 
@@ -480,11 +513,11 @@ void Engine::CheckMemory(WorkerId id) {
 }
 
 void Engine::Bury(WorkerId id, LocalWorker& worker) {
-  const std::optional<TaskItem> running = worker.running();
+  const std::optional<RunItem> running = worker.running();
   const absl::Status how = worker.HowItEnded();
   absl::MutexLock lock(&mutex_);
   ForgetRetiring(id);
-  recorder_.OnEnded(id, running, how, Tick());
+  recorder_.OnEnded(id, running, absl::UnavailableError(how.message()), Tick());
   dispatcher_.OnWorkerEnded(id, running, how, now_);
   pins_.Release(id);
   workers_.erase(id);

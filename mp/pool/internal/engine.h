@@ -21,6 +21,7 @@
 #include "mp/pool/internal/carrier.h"
 #include "mp/pool/internal/cpu_pins.h"
 #include "mp/pool/internal/dispatcher.h"
+#include "mp/pool/internal/item_ranges.h"
 #include "mp/pool/internal/launcher.h"
 #include "mp/pool/internal/local_worker.h"
 #include "mp/pool/internal/outcome.h"
@@ -128,12 +129,12 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Retire(WorkerId worker) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Kill(WorkerId worker) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status Send(WorkerId worker, TaskId task, const TaskSpec& spec,
-                    uint64_t first) override
+  absl::StatusOr<uint64_t> Send(WorkerId worker, RunId run,
+                                const TaskSpec& spec, ItemRange items) override
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool Recall(WorkerId worker, TaskId task) override
+  uint64_t Recall(WorkerId worker, RunId run, uint64_t from) override
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Interrupt(WorkerId worker, TaskId task) override
+  void Interrupt(WorkerId worker, RunId run) override
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnOutcome(TaskItem item, Outcome outcome) override
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -149,9 +150,15 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   void RetryRetire() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasMore() ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   static bool AnyHasMessage(const Workers& workers);
-  void AwaitNews(const Workers& workers, absl::Time until);
-  void Hear(WorkerId id, LocalWorker& worker) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Handle(WorkerId id, FromWorker message)
+  absl::Time NextTime() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void HearUntil(const Workers& workers, absl::Time until)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  static bool AwaitMessage(const Workers& workers);
+  void AwaitNews(const Workers& workers, absl::Time until)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void Hear(WorkerId id, LocalWorker& worker, bool has_ended)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void Handle(WorkerId id, FromWorker message, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Pin(WorkerId id, const LocalWorker& worker)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -191,6 +198,7 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   std::vector<std::shared_ptr<ProgressMeter>> meters_ ABSL_GUARDED_BY(mutex_);
   absl::Status trace_status_ ABSL_GUARDED_BY(mutex_);
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<FromWorker> heard_;  // the loop's, kept for its memory
   std::thread thread_;
 };
 

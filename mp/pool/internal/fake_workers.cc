@@ -64,35 +64,43 @@ void FakeWorkers::Kill(WorkerId id) {
   Die(id, found->second, absl::UnavailableError("killed by SIGKILL"));
 }
 
-absl::Status FakeWorkers::Send(WorkerId id, TaskId task, const TaskSpec& spec,
-                               uint64_t first) {
+absl::StatusOr<uint64_t> FakeWorkers::Send(WorkerId id, RunId run,
+                                           const TaskSpec& spec,
+                                           ItemRange items) {
   const auto found = workers_.find(id);
   if (found == workers_.end() || !found->second.alive || Chance(world_.full)) {
     return absl::UnavailableError("not now");
   }
-  found->second.sent.push_back({task, first, spec.items});
-  return absl::OkStatus();
-}
-
-bool FakeWorkers::Recall(WorkerId id, TaskId task) {
-  const auto found = workers_.find(id);
-  if (found == workers_.end() || !found->second.alive) return false;
-  Worker& worker = found->second;
-  for (size_t i = worker.running ? 1 : 0; i < worker.sent.size(); ++i) {
-    if (worker.sent[i].task != task) continue;
-    // Between two items of it, a worker has begun it all the same.
-    if (i == 0 && runs_.contains({task, worker.sent[i].next - 1})) return false;
-    worker.sent.erase(worker.sent.begin() + static_cast<ptrdiff_t>(i));
-    return true;
+  if (Chance(world_.narrow)) {
+    const int size = static_cast<int>(items.size());
+    items.end = items.first + 1 + static_cast<uint64_t>(Below(size));
   }
-  return false;
+  // The payload of a fake task is its id.
+  found->second.sent.push_back(
+      {run, spec.payload->first_index, items.first, items.end});
+  return items.size();
 }
 
-void FakeWorkers::Interrupt(WorkerId id, TaskId task) {
+uint64_t FakeWorkers::Recall(WorkerId id, RunId run, uint64_t from) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end() || !found->second.alive) return 0;
+  Worker& worker = found->second;
+  for (size_t i = 0; i < worker.sent.size(); ++i) {
+    Sent& sent = worker.sent[i];
+    if (sent.run != run) continue;
+    const uint64_t begun = i == 0 && worker.running ? 1 : 0;
+    const uint64_t first = std::max(sent.next + begun, from);
+    if (first >= sent.end) return 0;
+    return std::exchange(sent.end, first) - first;
+  }
+  return 0;
+}
+
+void FakeWorkers::Interrupt(WorkerId id, RunId run) {
   const auto found = workers_.find(id);
   if (found == workers_.end() || found->second.sent.empty()) return;
   Worker& worker = found->second;
-  if (worker.sent.front().task != task || Chance(world_.deaf)) return;
+  if (worker.sent.front().run != run || Chance(world_.deaf)) return;
   worker.interrupted = true;
 }
 
@@ -122,11 +130,11 @@ void FakeWorkers::Act(WorkerId id, Worker& worker) {
 
 void FakeWorkers::Begin(WorkerId id, Worker& worker) {
   const Sent& sent = worker.sent.front();
-  if (worker.interrupted || sent.next == sent.end) return EndTask(id, worker);
-  const TaskItem item = {sent.task, sent.next};
+  if (worker.interrupted || sent.next == sent.end) return EndRun(id, worker);
+  const RunItem item = {sent.run, sent.next};
   worker.running = true;
-  if (++runs_[Key(item)] == 1 && Chance(world_.stuck_item)) {
-    stuck_.insert(Key(item));
+  if (++runs_[Key(sent.item())] == 1 && Chance(world_.stuck_item)) {
+    stuck_.insert(Key(sent.item()));
   }
   Say(worker, [this, id, item](Dispatcher& dispatcher) {
     dispatcher.OnItemBegun(id, item, now_);
@@ -135,8 +143,8 @@ void FakeWorkers::Begin(WorkerId id, Worker& worker) {
 
 void FakeWorkers::EndItem(WorkerId id, Worker& worker) {
   Sent& sent = worker.sent.front();
-  const TaskItem item = {sent.task, sent.next};
-  if (WasStuck(item) && !worker.interrupted) return;
+  const RunItem item = {sent.run, sent.next};
+  if (WasStuck(sent.item()) && !worker.interrupted) return;
   worker.running = false;
   ++sent.next;
   Say(worker, [this, id, item](Dispatcher& dispatcher) {
@@ -144,21 +152,22 @@ void FakeWorkers::EndItem(WorkerId id, Worker& worker) {
   });
 }
 
-void FakeWorkers::EndTask(WorkerId id, Worker& worker) {
-  const TaskId task = worker.sent.front().task;
+void FakeWorkers::EndRun(WorkerId id, Worker& worker) {
+  const RunId run = worker.sent.front().run;
   worker.sent.pop_front();
   worker.interrupted = false;
   // A carrier repeats it until it has been heard.
-  worker.events.push_back([this, id, task](Dispatcher& dispatcher) {
-    dispatcher.OnRanAllUpTo(id, task, now_);
+  worker.events.push_back([this, id, run](Dispatcher& dispatcher) {
+    dispatcher.OnRanAllUpTo(id, run, now_);
   });
 }
 
 void FakeWorkers::Die(WorkerId id, Worker& worker, const absl::Status& why) {
-  std::optional<TaskItem> running;
+  std::optional<RunItem> running;
   if (worker.running) {
-    running = TaskItem{worker.sent.front().task, worker.sent.front().next};
-    ++deaths_[Key(*running)];
+    const Sent& sent = worker.sent.front();
+    running = RunItem{sent.run, sent.next};
+    ++deaths_[Key(sent.item())];
   }
   worker.alive = false;
   worker.events.push_back([this, id, running, why](Dispatcher& dispatcher) {

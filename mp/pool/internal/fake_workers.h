@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "mp/pool/internal/carrier.h"
 #include "mp/pool/internal/dispatcher.h"
+#include "mp/pool/internal/item_ranges.h"
 #include "mp/pool/internal/launcher.h"
 #include "mp/pool/internal/task.h"
 
@@ -25,6 +26,7 @@ struct FakeWorld {
   int start_failure = 0;   // that Start() fails
   int refusal = 0;         // that an initializer fails
   int full = 0;            // that Send() says "not now"
+  int narrow = 0;          // that it takes only some
   int lost_event = 0;      // that an event never comes
   int repeated_event = 0;  // that it comes twice
   int stuck_item = 0;      // that an item never ends by itself
@@ -63,25 +65,28 @@ class FakeWorkers : public Launcher, public Carrier {
   absl::Status Start(WorkerId worker) override;
   void Retire(WorkerId worker) override;
   void Kill(WorkerId worker) override;
-  absl::Status Send(WorkerId worker, TaskId task, const TaskSpec& spec,
-                    uint64_t first) override;
-  bool Recall(WorkerId worker, TaskId task) override;
-  void Interrupt(WorkerId worker, TaskId task) override;
+  absl::StatusOr<uint64_t> Send(WorkerId worker, RunId run,
+                                const TaskSpec& spec, ItemRange items) override;
+  uint64_t Recall(WorkerId worker, RunId run, uint64_t from) override;
+  void Interrupt(WorkerId worker, RunId run) override;
 
  private:
   using ItemKey = std::pair<TaskId, uint64_t>;
   static ItemKey Key(TaskItem item) { return {item.task, item.item}; }
 
   struct Sent {
+    RunId run;
     TaskId task;
     uint64_t next;
     uint64_t end;
+
+    TaskItem item() const { return {task, next}; }
   };
   struct Worker {
     bool ready = false;
     bool retired = false;
     bool alive = true;
-    bool running = false;  // the next item of the first task
+    bool running = false;  // the next item of the first run
     bool interrupted = false;
     std::deque<Sent> sent;
     std::deque<std::function<void(Dispatcher&)>> events;
@@ -90,7 +95,7 @@ class FakeWorkers : public Launcher, public Carrier {
   void Act(WorkerId id, Worker& worker);
   void Begin(WorkerId id, Worker& worker);
   void EndItem(WorkerId id, Worker& worker);
-  void EndTask(WorkerId id, Worker& worker);
+  void EndRun(WorkerId id, Worker& worker);
   void Die(WorkerId id, Worker& worker, const absl::Status& why);
   void Deliver(Worker& worker, Dispatcher& dispatcher);
   void Say(Worker& worker, std::function<void(Dispatcher&)> event);

@@ -1,5 +1,6 @@
 #include "mp/pool/internal/local_worker.h"
 
+#include <signal.h>
 #include <sys/eventfd.h>
 
 #include <algorithm>
@@ -22,6 +23,7 @@
 #include "mp/base/fd.h"
 #include "mp/base/status_macros.h"
 #include "mp/ipc/pipe.h"
+#include "mp/pool/internal/item_ranges.h"
 #include "mp/pool/internal/task.h"
 #include "mp/pool/internal/worker_board.h"
 #include "mp/pool/internal/worker_main.h"
@@ -97,47 +99,51 @@ absl::Status LocalWorker::SendJob(const TaskPayload& payload) {
   return absl::OkStatus();
 }
 
-absl::Status LocalWorker::Send(TaskId task, const TaskSpec& spec,
-                               uint64_t first) {
+absl::StatusOr<uint64_t> LocalWorker::Send(RunId run, const TaskSpec& spec,
+                                           ItemRange items) {
   const TaskPayload& payload = *spec.payload;
   const uint64_t number = sent_;
-  std::atomic<TaskId>& slot = board().sent[number % WorkerBoard::kSlots];
-  SentTask& sent = sent_tasks_[number % WorkerBoard::kSlots];
-  if (sent.task != 0 && slot == sent.task) {
-    return absl::UnavailableError("a task waits in its slot");
+  // Of the run before in that slot, it must be known that it is over.
+  if (number - told_ >= WorkerBoard::kSlots) {
+    return absl::UnavailableError("it has all the runs that it may have");
   }
   if (std::find(jobs_.rbegin(), jobs_.rend(), payload.job) == jobs_.rend()) {
     MP_RETURN_IF_ERROR(SendJob(payload));
   }
+  items.end = items.first + payload.items.Fitting(items, kMaxInRing);
   ToWorker message;
-  message.kind = ToWorker::Kind::kTask;
+  message.kind = ToWorker::Kind::kRun;
   message.job = payload.job;
-  message.task = task;
-  message.first = first;
-  message.items = spec.items;
-  message.slot = number;
+  message.run = run;
+  message.first = items.first;
+  message.items = items.size();
+  message.number = number;
   message.has_limit = spec.time_limit < absl::InfiniteDuration();
-  slot = task;
-  sent.task.store(task, std::memory_order_relaxed);
-  sent.first.store(first, std::memory_order_relaxed);
-  sent.items.store(spec.items, std::memory_order_relaxed);
-  const absl::Status said = pool_end_.Say(std::move(message), payload.items);
-  if (said.ok()) {
-    sent_ = number + 1;
-  } else {
-    slot = 0;
-  }
-  return said;
+  const uint64_t slot = number % WorkerBoard::kSlots;
+  board().claims[slot].Offer(static_cast<uint32_t>(items.size()));
+  SentRun& sent = sent_runs_[slot];
+  sent.run.store(run, std::memory_order_relaxed);
+  sent.first.store(items.first, std::memory_order_relaxed);
+  sent.end.store(items.end, std::memory_order_relaxed);
+  MP_RETURN_IF_ERROR(pool_end_.Say(
+      std::move(message), {payload.items.Pack(items, packed_),
+                           payload.items.HandlesOf(items.first)}));
+  sent_ = number + 1;
+  return items.size();
 }
 
-bool LocalWorker::Recall(TaskId task) {
+uint64_t LocalWorker::Recall(RunId run, uint64_t from) {
   for (uint64_t slot = 0; slot < WorkerBoard::kSlots; ++slot) {
-    if (board().sent[slot] != task) continue;
-    if (!board().Claim(slot, task)) return false;
-    sent_tasks_[slot].task = 0;
-    return true;
+    SentRun& sent = sent_runs_[slot];
+    if (sent.run != run) continue;
+    const uint64_t end = sent.end;
+    const auto items = static_cast<uint32_t>(end - sent.first);
+    const auto wanted = static_cast<uint32_t>(
+        std::clamp(from, sent.first.load(), end) - sent.first);
+    sent.end = sent.first + board().claims[slot].TakeBack(wanted, items);
+    return end - sent.end;
   }
-  return false;
+  return 0;
 }
 
 bool LocalWorker::Retire() {
@@ -149,50 +155,56 @@ bool LocalWorker::Retire() {
 bool LocalWorker::Kill() {
   if (!absl::IsUnimplemented(process_.Kill())) return true;
   // A thread cannot be killed. It ends once it is done with what it runs.
-  for (std::atomic<TaskId>& sent : board().sent) sent = 0;
+  for (const SentRun& sent : sent_runs_) Recall(sent.run, 0);
   return Retire();
 }
 
 std::optional<FromWorker> LocalWorker::Receive() {
   std::optional<FromWorker> message = pool_end_.Hear();
-  if (message.has_value() && message->kind == FromWorker::Kind::kDone) {
-    last_told_ = message->item;
-  }
+  if (message.has_value()) NoteTold(message->item);
   if (pool_end_.damaged() && !is_spoilt_.exchange(true)) {
     process_.Kill().IgnoreError();
   }
   return message;
 }
 
+// A worker that calls a run what is none of its runs does not say anything.
+void LocalWorker::NoteTold(RunItem item) {
+  if (item.run != last_told_.run) {
+    for (uint64_t i = told_; i < sent_; ++i) {
+      if (sent_runs_[i % WorkerBoard::kSlots].run != item.run) continue;
+      told_ = i;
+      last_told_ = item;
+    }
+  } else {
+    last_told_ = item;
+  }
+}
+
 absl::Status LocalWorker::HowItEnded() {
   MP_RETURN_IF_ERROR(process_.Join());
   MP_ASSIGN_OR_RETURN(const ProcessReport report, process_.Report());
   const std::string text(absl::StripTrailingAsciiWhitespace(report.ToString()));
-  return absl::UnavailableError(is_spoilt_ ? absl::StrCat(kSpoilt, ": ", text)
-                                           : text);
+  if (is_spoilt_) {
+    return absl::UnavailableError(absl::StrCat(kSpoilt, ": ", text));
+  }
+  return report.signal() == SIGKILL ? absl::AbortedError(text)
+                                  : absl::UnavailableError(text);
 }
 
-std::optional<TaskItem> LocalWorker::running() const {
+std::optional<RunItem> LocalWorker::running() const {
   if (is_spoilt_) return FirstUntold();
   const uint64_t item_plus_1 = board().item_plus_1;
   if (item_plus_1 == 0) return std::nullopt;
-  return TaskItem{board().task, item_plus_1 - 1};
+  return RunItem{board().run, item_plus_1 - 1};
 }
 
-std::optional<TaskItem> LocalWorker::FirstUntold() const {
-  const uint64_t slots = WorkerBoard::kSlots;
-  const uint64_t end = sent_;
-  uint64_t at = end > slots ? end - slots : 0;
-  for (uint64_t i = at; last_told_.task != 0 && i < end; ++i) {
-    if (sent_tasks_[i % slots].task == last_told_.task) at = i;
-  }
-  for (; at < end; ++at) {
-    const SentTask& sent = sent_tasks_[at % slots];
-    if (sent.task == 0) continue;
-    if (sent.task != last_told_.task) return TaskItem{sent.task, sent.first};
-    if (last_told_.item + 1 < sent.items) {
-      return TaskItem{sent.task, last_told_.item + 1};
-    }
+std::optional<RunItem> LocalWorker::FirstUntold() const {
+  for (uint64_t i = told_; i < sent_; ++i) {
+    const SentRun& sent = sent_runs_[i % WorkerBoard::kSlots];
+    const uint64_t next = sent.run == last_told_.run ? last_told_.item + 1
+                                                     : sent.first.load();
+    if (next < sent.end) return RunItem{sent.run, next};
   }
   return std::nullopt;
 }

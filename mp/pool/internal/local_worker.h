@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "mp/base/fd.h"
 #include "mp/ipc/connection.h"
+#include "mp/pool/internal/item_ranges.h"
 #include "mp/pool/internal/pool_end.h"
 #include "mp/pool/internal/task.h"
 #include "mp/pool/internal/worker_board.h"
@@ -53,9 +54,10 @@ class LocalWorker {
       const LocalWorkerOptions& options, int number);
 
   // See Carrier.
-  absl::Status Send(TaskId task, const TaskSpec& spec, uint64_t first);
-  bool Recall(TaskId task);
-  void Interrupt(TaskId task) { board().interrupted = task; }
+  absl::StatusOr<uint64_t> Send(RunId run, const TaskSpec& spec,
+                                ItemRange items);
+  uint64_t Recall(RunId run, uint64_t from);
+  void Interrupt(RunId run) { board().interrupted = run; }
   // See Launcher. False if that cannot be said now; then Retire() is to be
   // tried again. A thread is not killed, but gets no more.
   bool Retire();
@@ -82,10 +84,10 @@ class LocalWorker {
   bool HasEnded() { return !process_.IsAlive(); }
   std::optional<pid_t> pid() const { return process_.pid(); }
 
-  // Once it has ended: how, and what it was at. Of one that has spoilt its
+  // Once it has ended: how (kAborted: killed by somebody), and what it was at. Of one that has spoilt its
   // memory that is the first item that it has not told of.
   absl::Status HowItEnded();
-  std::optional<TaskItem> running() const;
+  std::optional<RunItem> running() const;
 
  private:
   LocalWorker(Process process, Connection socket, SharedMemory memory, Fd bell)
@@ -93,23 +95,27 @@ class LocalWorker {
         pool_end_(std::move(socket), std::move(memory), std::move(bell)) {}
 
   WorkerBoard& board() const { return pool_end_.board(); }
-  struct SentTask {
-    std::atomic<TaskId> task;
+  // A run that was sent, where the worker cannot write.
+  struct SentRun {
+    std::atomic<RunId> run;
     std::atomic<uint64_t> first;
-    std::atomic<uint64_t> items;
+    std::atomic<uint64_t> end;  // but for what was taken back
   };
 
   absl::Status SendJob(const TaskPayload& payload);
-  std::optional<TaskItem> FirstUntold() const;
+  void NoteTold(RunItem item);
+  std::optional<RunItem> FirstUntold() const;
 
   Process process_;
   PoolEnd pool_end_;
   int sentinel_ = -1;
   std::atomic<bool> is_spoilt_ = false;
-  std::atomic<uint64_t> sent_ = 0;  // tasks
-  // The last of them, where the worker cannot write; none if taken back.
-  std::array<SentTask, WorkerBoard::kSlots> sent_tasks_;
-  TaskItem last_told_;
+  std::atomic<uint64_t> sent_ = 0;  // runs
+  std::array<SentRun, WorkerBoard::kSlots> sent_runs_;  // the last of them
+  // The last thing told; and which of the runs that was, or an earlier one.
+  RunItem last_told_;
+  std::atomic<uint64_t> told_ = 0;
+  std::string packed_;  // kept for its memory
   std::deque<JobId> jobs_;  // those that it knows, the oldest first
 };
 

@@ -78,7 +78,7 @@ struct MapCallbacks {
   std::function<void(const absl::Status&)> on_error = nullptr;
 };
 
-// The results of a Map(), which has a task for each chunk.
+// The results of a Map(), of which each task has some.
 //
 // Threads: different items from several threads.
 template <typename T>
@@ -113,9 +113,9 @@ class MapState {
 };
 
 template <typename T>
-class ChunkHandler final : public TaskHandler {
+class RangeHandler final : public TaskHandler {
  public:
-  ChunkHandler(std::shared_ptr<MapState<T>> map, size_t first)
+  RangeHandler(std::shared_ptr<MapState<T>> map, size_t first)
       : map_(std::move(map)), first_(first) {}
 
   void OnOutcome(uint64_t item, Outcome outcome) override {

@@ -25,8 +25,8 @@
 namespace mp::internal {
 namespace {
 
-absl::StatusOr<Parcel> Copy(const Parcel& parcel) {
-  Parcel copy{parcel.bytes, {}};
+absl::StatusOr<Parcel> Copy(const ParcelView& parcel) {
+  Parcel copy{std::string(parcel.bytes), {}};
   for (const Fd& fd : parcel.handles) {
     MP_ASSIGN_OR_RETURN(Fd duplicate, fd.Dup());
     copy.handles.push_back(std::move(duplicate));
@@ -50,15 +50,15 @@ PoolEnd::PoolEnd(Connection socket, SharedMemory memory, Fd bell)
       tasks_(shared().board.tasks, absl::MakeSpan(shared().tasks)),
       results_(shared().board.results, absl::MakeSpan(shared().results)) {}
 
-absl::Status PoolEnd::Say(ToWorker message, const Parcel& parcel) {
+absl::Status PoolEnd::Say(ToWorker message, const ParcelView& parcel) {
   const ToWorkerHead head = {.form = RingForm::kPlain,
                              .kind = message.kind,
                              .has_limit = message.has_limit,
                              .job = message.job,
-                             .task = message.task,
+                             .run = message.run,
                              .first = message.first,
                              .items = message.items,
-                             .slot = message.slot};
+                             .number = message.number};
   if (!parcel.handles.empty() || parcel.bytes.size() > kMaxInRing) {
     return SayBySocket(head, std::move(message), parcel);
   }
@@ -67,7 +67,7 @@ absl::Status PoolEnd::Say(ToWorker message, const Parcel& parcel) {
 
 // The room in the ring comes first: what is sent must be announced.
 absl::Status PoolEnd::SayBySocket(ToWorkerHead head, ToWorker message,
-                                  const Parcel& parcel) {
+                                  const ParcelView& parcel) {
   MP_RETURN_IF_ERROR(EnsureRoomFor(sizeof(head)));
   MP_ASSIGN_OR_RETURN(message.parcel, Copy(parcel));
   const absl::Status sent = socket_.Send(message, absl::ZeroDuration());
@@ -118,7 +118,7 @@ std::optional<FromWorker> PoolEnd::Hear() {
 FromWorker PoolEnd::Read(const FromWorkerHead& head, size_t bytes) {
   FromWorker message;
   message.kind = head.kind;
-  message.item = {head.task, head.item};
+  message.item = {head.run, head.item};
   if (head.kind > FromWorker::Kind::kRanAllUpTo) {
     damaged_ = true;
   } else if (head.form == RingForm::kBySocket) {
@@ -145,7 +145,7 @@ FromWorker PoolEnd::Receive(const FromWorkerHead& head) {
   if (message.ok()) return *std::move(message);
   FromWorker lost;
   lost.kind = head.kind;
-  lost.item = {head.task, head.item};
+  lost.item = {head.run, head.item};
   lost.outcome = absl::Status(message.status().code(),
                               absl::StrCat("the result cannot be received: ",
                                            message.status().message()));

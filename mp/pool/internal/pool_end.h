@@ -41,7 +41,7 @@ class PoolEnd {
   // Errors:
   //   kUnavailable  no room now; the bell rings when there is.
   //   others        it cannot be sent at all.
-  absl::Status Say(ToWorker message, const Parcel& parcel);
+  absl::Status Say(ToWorker message, const ParcelView& parcel);
 
   // Takes the next message; nullopt if there is none.
   std::optional<FromWorker> Hear();
@@ -65,7 +65,7 @@ class PoolEnd {
     return *reinterpret_cast<WorkerMemory*>(memory_.data().data());
   }
   absl::Status SayBySocket(ToWorkerHead head, ToWorker message,
-                           const Parcel& parcel);
+                           const ParcelView& parcel);
   absl::Status Push(const ToWorkerHead& head, absl::string_view body);
   absl::Status EnsureRoomFor(size_t bytes);
   void WakeWorker();

@@ -73,10 +73,10 @@ class PoolEndTest : public ::testing::Test {
     return *reinterpret_cast<WorkerMemory*>(memory_.data().data());
   }
 
-  absl::Status SayTask(uint64_t task, const Parcel& parcel) {
+  absl::Status SayRun(uint64_t run, const Parcel& parcel) {
     ToWorker message;
-    message.kind = ToWorker::Kind::kTask;
-    message.task = task;
+    message.kind = ToWorker::Kind::kRun;
+    message.run = run;
     return pool_->Say(std::move(message), parcel);
   }
 
@@ -104,18 +104,18 @@ Parcel WithHandle(std::string bytes) {
 }
 
 TEST_F(PoolEndTest, KeepsTheOrderOfMessagesWhateverTheyGoBy) {
-  ASSERT_THAT(SayTask(1, {"short", {}}), IsOk());
-  ASSERT_THAT(SayTask(2, {std::string(3 * kMebi, 'x'), {}}), IsOk());
-  ASSERT_THAT(SayTask(3, WithHandle("with a handle")), IsOk());
-  ASSERT_THAT(SayTask(4, {std::string(kMaxInRing, 'y'), {}}), IsOk());
-  ASSERT_THAT(SayTask(5, {}), IsOk());
+  ASSERT_THAT(SayRun(1, {"short", {}}), IsOk());
+  ASSERT_THAT(SayRun(2, {std::string(3 * kMebi, 'x'), {}}), IsOk());
+  ASSERT_THAT(SayRun(3, WithHandle("with a handle")), IsOk());
+  ASSERT_THAT(SayRun(4, {std::string(kMaxInRing, 'y'), {}}), IsOk());
+  ASSERT_THAT(SayRun(5, {}), IsOk());
   const size_t sizes[] = {5, 3 * kMebi, 13, kMaxInRing, 0};
-  for (uint64_t task = 1; task <= 5; ++task) {
+  for (uint64_t run = 1; run <= 5; ++run) {
     const auto message = worker_->Hear();
     ASSERT_THAT(message, IsOk());
-    EXPECT_EQ(message->task, task);
-    EXPECT_EQ(message->parcel.bytes.size(), sizes[task - 1]);
-    EXPECT_EQ(message->parcel.handles.size(), task == 3 ? 1 : 0);
+    EXPECT_EQ(message->run, run);
+    EXPECT_EQ(message->parcel.bytes.size(), sizes[run - 1]);
+    EXPECT_EQ(message->parcel.handles.size(), run == 3 ? 1 : 0);
   }
 }
 
@@ -167,15 +167,15 @@ TEST_F(PoolEndTest, RingsTheBellOnceForManyMessages) {
 
 TEST_F(PoolEndTest, WakesAWorkerThatSleeps) {
   std::thread worker([&] {
-    for (uint64_t task = 1; task <= 2; ++task) {
+    for (uint64_t run = 1; run <= 2; ++run) {
       const auto message = worker_->Hear();
       ASSERT_THAT(message, IsOk());
-      EXPECT_EQ(message->task, task);
+      EXPECT_EQ(message->run, run);
     }
   });
-  for (uint64_t task = 1; task <= 2; ++task) {
+  for (uint64_t run = 1; run <= 2; ++run) {
     while (memory().board.worker_sleeps == 0) std::this_thread::yield();
-    ASSERT_THAT(SayTask(task, {}), IsOk());
+    ASSERT_THAT(SayRun(run, {}), IsOk());
   }
   worker.join();
 }
@@ -205,12 +205,12 @@ TEST_F(PoolEndTest, RingsTheBellWhenThereIsRoomForTasks) {
   const Parcel task = {std::string(30'000, 't'), {}};
   uint64_t said = 0;
   absl::Status status;
-  while ((status = SayTask(said, task)).ok()) ++said;
+  while ((status = SayRun(said, task)).ok()) ++said;
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_FALSE(BellRings(absl::ZeroDuration()));
   for (uint64_t i = 0; i < said; ++i) ASSERT_THAT(worker_->Hear(), IsOk());
   EXPECT_TRUE(BellRings(absl::ZeroDuration()));
-  EXPECT_THAT(SayTask(said, task), IsOk());
+  EXPECT_THAT(SayRun(said, task), IsOk());
 }
 
 TEST_F(PoolEndTest, AWorkerSeesThatThePoolIsGone) {

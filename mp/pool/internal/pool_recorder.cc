@@ -37,7 +37,7 @@ void PoolRecorder::OnReady(WorkerId id, absl::Duration initializing,
   worker.ready_at = now;
 }
 
-void PoolRecorder::OnEnded(WorkerId id, std::optional<TaskItem> running,
+void PoolRecorder::OnEnded(WorkerId id, std::optional<RunItem> running,
                            const absl::Status& how, absl::Time now) {
   const auto found = workers_.find(id);
   if (found == workers_.end()) return;
@@ -52,33 +52,34 @@ void PoolRecorder::OnEnded(WorkerId id, std::optional<TaskItem> running,
   workers_.erase(found);
 }
 
-void PoolRecorder::OnSent(WorkerId id, TaskId task, const TaskSpec& spec,
-                          absl::Time now) {
+void PoolRecorder::OnSent(WorkerId id, RunId run, const TaskSpec& spec,
+                          ItemRange items, absl::Time now) {
   Worker& worker = workers_[id];
   if (worker.sent.empty()) worker.item_begun = now;
-  Sent sent{task, 0, {}, 0, spec.items};
+  Sent sent{run, 0, {}, items};
   if (spec.payload != nullptr) {
     sent.first_index = spec.payload->first_index;
     sent.function = spec.payload->function_id;
-    const auto bytes = static_cast<int64_t>(spec.payload->items.bytes.size());
+    const auto bytes = static_cast<int64_t>(spec.payload->items.BytesOf(items).size());
     worker.insights.bytes_sent += bytes;
     totals_.bytes_sent += bytes;
   }
   worker.sent.push_back(sent);
 }
 
-void PoolRecorder::OnRecalled(WorkerId id, TaskId task) {
-  std::deque<Sent>& sent = workers_[id].sent;
-  sent.erase(std::remove_if(sent.begin(), sent.end(),
-                            [task](const Sent& s) { return s.task == task; }),
-             sent.end());
+void PoolRecorder::OnRecalled(WorkerId id, RunId run, uint64_t items) {
+  Worker& worker = workers_[id];
+  const auto sent = FindRun(worker, run);
+  if (sent == worker.sent.end()) return;
+  sent->left.end -= std::min(items, sent->left.size());
+  if (sent->left.empty()) worker.sent.erase(sent);
 }
 
 void PoolRecorder::OnBegun(WorkerId id, absl::Time now) {
   workers_[id].item_begun = now;
 }
 
-bool PoolRecorder::OnDone(WorkerId id, TaskItem item, const Outcome& outcome,
+bool PoolRecorder::OnDone(WorkerId id, RunItem item, const Outcome& outcome,
                           absl::Time now) {
   Worker& worker = workers_[id];
   if (outcome.ok()) {
@@ -89,21 +90,27 @@ bool PoolRecorder::OnDone(WorkerId id, TaskItem item, const Outcome& outcome,
   return RecordItem(id, worker, item, outcome.status(), now);
 }
 
-void PoolRecorder::OnRanAllUpTo(WorkerId id, TaskId task) {
-  std::deque<Sent>& sent = workers_[id].sent;
-  while (!sent.empty() && sent.front().task != task) sent.pop_front();
-  if (!sent.empty()) sent.pop_front();
+void PoolRecorder::OnRanAllUpTo(WorkerId id, RunId run) {
+  Worker& worker = workers_[id];
+  const auto sent = FindRun(worker, run);
+  if (sent == worker.sent.end()) return;
+  worker.sent.erase(worker.sent.begin(), sent + 1);
 }
 
-bool PoolRecorder::RecordItem(WorkerId id, Worker& worker, TaskItem item,
+std::deque<PoolRecorder::Sent>::iterator PoolRecorder::FindRun(Worker& worker,
+                                                               RunId run) {
+  return std::find_if(worker.sent.begin(), worker.sent.end(),
+                      [run](const Sent& sent) { return sent.run == run; });
+}
+
+bool PoolRecorder::RecordItem(WorkerId id, Worker& worker, RunItem item,
                               const absl::Status& outcome, absl::Time now) {
-  const auto sent =
-      std::find_if(worker.sent.begin(), worker.sent.end(),
-                   [&](const Sent& s) { return s.task == item.task; });
-  if (sent == worker.sent.end() || item.item < sent->next_item) {
+  const auto sent = FindRun(worker, item.run);
+  if (sent == worker.sent.end() || item.item < sent->left.first ||
+      item.item >= sent->left.end) {
     return false;
   }
-  sent->next_item = item.item + 1;
+  sent->left.first = item.item + 1;
   const absl::Duration duration =
       std::max(now - worker.item_begun, absl::ZeroDuration());
   ++worker.insights.items;
@@ -119,7 +126,7 @@ bool PoolRecorder::RecordItem(WorkerId id, Worker& worker, TaskItem item,
                     worker.item_begun, duration, outcome.code()});
   }
   worker.item_begun = now;
-  if (sent->next_item < sent->items) return false;
+  if (!sent->left.empty()) return false;
   worker.sent.erase(worker.sent.begin(), sent + 1);
   return true;
 }

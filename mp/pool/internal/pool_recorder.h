@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "mp/pool/insights.h"
 #include "mp/pool/internal/function_name.h"
+#include "mp/pool/internal/item_ranges.h"
 #include "mp/pool/internal/outcome.h"
 #include "mp/pool/internal/task.h"
 #include "mp/pool/internal/trace_events.h"
@@ -37,17 +38,19 @@ class PoolRecorder {
   void OnStarted(WorkerId id, std::optional<pid_t> pid);
   void OnReady(WorkerId id, absl::Duration initializing, absl::Time now);
   // `running` is what it was lost with, if that has failed for it.
-  void OnEnded(WorkerId id, std::optional<TaskItem> running,
+  void OnEnded(WorkerId id, std::optional<RunItem> running,
                const absl::Status& how, absl::Time now);
 
   // Of a worker that is ready.
-  void OnSent(WorkerId id, TaskId task, const TaskSpec& spec, absl::Time now);
-  void OnRecalled(WorkerId id, TaskId task);
-  void OnBegun(WorkerId id, absl::Time now);
-  // Returns whether the worker is done with that task.
-  bool OnDone(WorkerId id, TaskItem item, const Outcome& outcome,
+  void OnSent(WorkerId id, RunId run, const TaskSpec& spec, ItemRange items,
               absl::Time now);
-  void OnRanAllUpTo(WorkerId id, TaskId task);
+  // The last so many items of a run.
+  void OnRecalled(WorkerId id, RunId run, uint64_t items);
+  void OnBegun(WorkerId id, absl::Time now);
+  // Returns whether the worker is done with that run.
+  bool OnDone(WorkerId id, RunItem item, const Outcome& outcome,
+              absl::Time now);
+  void OnRanAllUpTo(WorkerId id, RunId run);
 
   // But for `workers_lost`.
   PoolInsights Insights(absl::Time now) const;
@@ -57,11 +60,10 @@ class PoolRecorder {
 
  private:
   struct Sent {
-    TaskId task;
-    uint64_t first_index;
+    RunId run;
+    uint64_t first_index;  // of the task's first item
     FunctionId function;
-    uint64_t next_item;  // those before have been recorded
-    uint64_t items;
+    ItemRange left;  // those before have been recorded
   };
   struct Worker {
     WorkerInsights insights;  // its times are those of this clock
@@ -77,7 +79,8 @@ class PoolRecorder {
     std::string outcome;
   };
 
-  bool RecordItem(WorkerId id, Worker& worker, TaskItem item,
+  static std::deque<Sent>::iterator FindRun(Worker& worker, RunId run);
+  bool RecordItem(WorkerId id, Worker& worker, RunItem item,
                   const absl::Status& outcome, absl::Time now);
   void NoteIfSlow(const Worker& worker, const Sent& sent, uint64_t item,
                   absl::Duration duration, const absl::Status& outcome);

@@ -38,7 +38,7 @@ class PoolRecorderTest : public ::testing::Test {
 
   static TaskSpec Spec(uint64_t items, uint64_t first_index = 0) {
     auto payload = std::make_shared<TaskPayload>();
-    payload->items = Parcel{std::string(100, 'x'), {}};
+    for (uint64_t i = 0; i < items; ++i) payload->items.Add({std::string(100, 'x'), {}});
     payload->function_id = FunctionIdOf<int (*)(int)>::Of(&Hash);
     payload->first_index = first_index;
     TaskSpec spec;
@@ -63,7 +63,7 @@ class PoolRecorderTest : public ::testing::Test {
 
 TEST_F(PoolRecorderTest, DividesTheTimeOfAWorker) {
   StartWorker(1);
-  recorder_.OnSent(1, 1, Spec(2), At(100));
+  recorder_.OnSent(1, 1, Spec(2), {0, 2}, At(100));
   EXPECT_FALSE(recorder_.OnDone(1, {1, 0}, Parcel{"ten bytes.", {}}, At(120)));
   EXPECT_TRUE(recorder_.OnDone(1, {1, 1}, absl::InternalError("bad"), At(190)));
   const WorkerInsights worker = Worker(300);
@@ -76,22 +76,22 @@ TEST_F(PoolRecorderTest, DividesTheTimeOfAWorker) {
   EXPECT_EQ(worker.waiting, 160 * kMs);
   EXPECT_EQ(worker.items, 2);
   EXPECT_EQ(worker.failed, 1);
-  EXPECT_EQ(worker.bytes_sent, 100);
+  EXPECT_EQ(worker.bytes_sent, 200);
   EXPECT_EQ(worker.bytes_received, 10);
   EXPECT_EQ(worker.ended_at, std::nullopt);
 }
 
 TEST_F(PoolRecorderTest, CountsWhatAWorkerIsAt) {
   StartWorker(1);
-  recorder_.OnSent(1, 1, Spec(1), At(100));
+  recorder_.OnSent(1, 1, Spec(1), {0, 1}, At(100));
   EXPECT_EQ(Worker(400).working, 300 * kMs);
   EXPECT_EQ(Worker(400).waiting, 50 * kMs);
 }
 
 TEST_F(PoolRecorderTest, ATaskThatWaitsHasNotBegun) {
   StartWorker(1);
-  recorder_.OnSent(1, 1, Spec(1), At(100));
-  recorder_.OnSent(1, 2, Spec(1), At(101));
+  recorder_.OnSent(1, 1, Spec(1), {0, 1}, At(100));
+  recorder_.OnSent(1, 2, Spec(1), {0, 1}, At(101));
   EXPECT_TRUE(recorder_.OnDone(1, {1, 0}, Parcel(), At(200)));
   EXPECT_TRUE(recorder_.OnDone(1, {2, 0}, Parcel(), At(210)));
   const PoolInsights insights = recorder_.Insights(At(300));
@@ -103,7 +103,7 @@ TEST_F(PoolRecorderTest, ATaskThatWaitsHasNotBegun) {
 
 TEST_F(PoolRecorderTest, ATaskThatIsGivenUpIsNoMoreWork) {
   StartWorker(1);
-  recorder_.OnSent(1, 1, Spec(5), At(100));
+  recorder_.OnSent(1, 1, Spec(5), {0, 5}, At(100));
   recorder_.OnDone(1, {1, 0}, Parcel(), At(110));
   recorder_.OnRanAllUpTo(1, 1);
   EXPECT_EQ(Worker(400).working, 10 * kMs);
@@ -111,8 +111,8 @@ TEST_F(PoolRecorderTest, ATaskThatIsGivenUpIsNoMoreWork) {
 
 TEST_F(PoolRecorderTest, ARecalledTaskIsNoWork) {
   StartWorker(1);
-  recorder_.OnSent(1, 1, Spec(1), At(100));
-  recorder_.OnRecalled(1, 1);
+  recorder_.OnSent(1, 1, Spec(1), {0, 1}, At(100));
+  recorder_.OnRecalled(1, 1, 1);
   EXPECT_EQ(Worker(400).working, absl::ZeroDuration());
   recorder_.OnDone(1, {1, 0}, Parcel(), At(500));  // of nothing that it has
   EXPECT_EQ(Worker(600).items, 0);
@@ -120,15 +120,15 @@ TEST_F(PoolRecorderTest, ARecalledTaskIsNoWork) {
 
 TEST_F(PoolRecorderTest, CountsAnItemThatItsWorkerWasLostWithOnce) {
   StartWorker(1);
-  recorder_.OnSent(1, 1, Spec(3, 10), At(100));
+  recorder_.OnSent(1, 1, Spec(3, 10), {0, 3}, At(100));
   recorder_.OnDone(1, {1, 0}, Parcel(), At(150));
-  recorder_.OnEnded(1, TaskItem{1, 1}, absl::UnavailableError("killed by x"),
+  recorder_.OnEnded(1, RunItem{1, 1}, absl::UnavailableError("killed by x"),
                     At(170));
   StartWorker(2);
-  recorder_.OnSent(2, 2, Spec(1), At(100));
+  recorder_.OnSent(2, 2, Spec(1), {0, 1}, At(100));
   recorder_.OnDone(2, {2, 0}, Parcel(), At(110));
   // It had been told when its worker ended.
-  recorder_.OnEnded(2, TaskItem{2, 0}, absl::UnavailableError("gone"), At(170));
+  recorder_.OnEnded(2, RunItem{2, 0}, absl::UnavailableError("gone"), At(170));
   const PoolInsights insights = recorder_.Insights(At(500));
   EXPECT_EQ(insights.items, 3);
   EXPECT_EQ(insights.failed, 1);
@@ -142,7 +142,7 @@ TEST_F(PoolRecorderTest, CountsAnItemThatItsWorkerWasLostWithOnce) {
 
 TEST_F(PoolRecorderTest, KeepsTheSlowestItems) {
   StartWorker(1);
-  recorder_.OnSent(1, 1, Spec(100, 1000), At(100));
+  recorder_.OnSent(1, 1, Spec(100, 1000), {0, 100}, At(100));
   int now = 100;
   for (uint64_t item = 0; item < 100; ++item) {
     now += static_cast<int>(item * 37 % 100) + 1;
@@ -182,7 +182,7 @@ TEST_F(PoolRecorderTest, AWorkersOwnWordOfItsTimeIsBounded) {
 
 TEST_F(PoolRecorderTest, IsReadable) {
   StartWorker(1);
-  recorder_.OnSent(1, 1, Spec(1, 7), At(100));
+  recorder_.OnSent(1, 1, Spec(1, 7), {0, 1}, At(100));
   recorder_.OnDone(1, {1, 0}, Parcel{std::string(5000, 'x'), {}}, At(1334));
   recorder_.OnEnded(1, std::nullopt,
                     absl::UnavailableError("killed by\x1b[2J SIGKILL\n  used"),

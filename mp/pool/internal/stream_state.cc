@@ -24,8 +24,8 @@
 namespace mp::internal {
 namespace {
 
-// Enough that a worker has the next item when it is done with one.
-constexpr size_t kItemsPerWorker = 4;
+// Enough that a worker has items while the next ones are read.
+constexpr size_t kItemsPerWorker = 16;
 
 uint64_t BufferSize(const std::weak_ptr<Engine>& engine,
                     const TaskOptions& options) {
@@ -50,6 +50,11 @@ class StreamResults {
     // Where the order does not matter, each is the next.
     waiting_.emplace(in_order_ ? index : added_, std::move(outcome));
     ++added_;
+  }
+
+  bool Has(uint64_t index) {
+    absl::MutexLock lock(&mutex_);
+    return waiting_.contains(index);
   }
 
   std::optional<Outcome> Take(uint64_t index, absl::Duration timeout) {
@@ -97,7 +102,9 @@ StreamState::StreamState(bool in_order, std::weak_ptr<Engine> engine,
       source_(std::move(source)),
       options_(options),
       deadline_(deadline),
-      buffer_size_(BufferSize(engine, options)) {
+      buffer_size_(BufferSize(engine, options)),
+      chunk_size_(std::clamp<uint64_t>(options.chunk_size.value_or(1), 1,
+                                       buffer_size_)) {
   const absl::Status checked = CheckTaskOptions(options);
   if (checked.ok()) {
     submission_.BeginProgress(std::nullopt, options);
@@ -135,34 +142,46 @@ void StreamState::Close() {
   given_ = fed_;
 }
 
-// Only whole chunks, but for the last one.
+// Many items at a time, but none while a result can be had.
 void StreamState::Feed() {
-  const uint64_t size =
-      std::clamp<uint64_t>(options_.chunk_size.value_or(1), 1, buffer_size_);
-  while (!at_end_ && fed_ - given_ + size <= buffer_size_) FeedChunk(size);
+  if (fed_ - given_ > buffer_size_ / 2) return;
+  do {
+    FeedItems();
+  } while (!at_end_ && fed_ - given_ + chunk_size_ <= buffer_size_ &&
+           !results_->Has(given_));
 }
 
-// Reads and submits some items. What the input throws is one more.
-void StreamState::FeedChunk(uint64_t size) {
-  Encoder items;
-  uint64_t count = 0;
+// Reads and submits whole chunks, but for the last one; for not much longer than
+// a moment. What the input throws is one more item.
+void StreamState::FeedItems() {
+  ItemBatch batch(
+      submission_, job_, options_, chunk_size_,
+      [this](uint64_t first) {
+        return std::make_shared<StreamHandler>(results_, first);
+      },
+      fed_);
   const absl::Status read = RunCatching([&] {
-    while (count < size && source_(items)) ++count;
+    while (!at_end_ && batch.next() - given_ + chunk_size_ <= buffer_size_ &&
+           !batch.is_old()) {
+      FeedChunk(batch);
+    }
     return absl::OkStatus();
   });
-  at_end_ = count < size;
-  if (count > 0) {
-    const absl::Status submitted =
-        submission_.Submit(job_, std::move(items), count, options_,
-                           std::make_shared<StreamHandler>(results_, fed_));
-    if (!submitted.ok()) {
-      submission_.NoteRefused(count);
-      for (uint64_t i = 0; i < count; ++i) results_->Add(fed_ + i, submitted);
-    }
-    fed_ += count;
+  batch.Submit();
+  fed_ = batch.next();
+  if (!read.ok()) {
+    results_->Add(fed_++, read);
+    at_end_ = true;
   }
-  if (!read.ok()) results_->Add(fed_++, read);
   if (at_end_) submission_.EndInput();
+}
+
+void StreamState::FeedChunk(ItemBatch& batch) {
+  for (uint64_t i = 0; !at_end_ && i < chunk_size_; ++i) {
+    std::optional<absl::StatusOr<Parcel>> item = source_();
+    at_end_ = !item.has_value();
+    if (!at_end_) batch.Add(*std::move(item));
+  }
 }
 
 }  // namespace mp::internal

@@ -22,8 +22,9 @@
 
 namespace mp::internal {
 
-// Writes the arguments of the next item; false at the end.
-using ItemSource = std::function<bool(Encoder&)>;
+// Gives the arguments of the next item, or why there are none; nullopt at the
+// end.
+using ItemSource = std::function<std::optional<absl::StatusOr<Parcel>>()>;
 
 // A range, and how far it has been read.
 template <typename Range>
@@ -49,13 +50,14 @@ template <typename Types, typename... Ranges>
 ItemSource MakeItemSource(Ranges... ranges) {
   using Inputs = std::tuple<Input<Ranges>...>;
   auto inputs = std::make_shared<Inputs>(std::move(ranges)...);
-  return [inputs](Encoder& items) {
+  return [inputs] {
     return std::apply(
-        [&items](auto&... input) {
-          if ((input.at_end() || ...)) return false;
-          WriteItem<Types>(typename Types::Tuple(input.item()...), items);
+        [](auto&... input) -> std::optional<absl::StatusOr<Parcel>> {
+          if ((input.at_end() || ...)) return std::nullopt;
+          absl::StatusOr<Parcel> item =
+              EncodeItem<Types>(typename Types::Tuple(input.item()...));
           (input.Advance(), ...);
-          return true;
+          return item;
         },
         *inputs);
   };
@@ -84,7 +86,8 @@ class StreamState {
   void Close();
 
  private:
-  void FeedChunk(uint64_t size);
+  void FeedItems();
+  void FeedChunk(ItemBatch& batch);
 
   const std::shared_ptr<StreamResults> results_;
   Submission submission_;
@@ -93,6 +96,7 @@ class StreamState {
   const TaskOptions options_;
   const absl::Time deadline_;
   const uint64_t buffer_size_;
+  const uint64_t chunk_size_;
   uint64_t fed_ = 0;    // items, of those that have been read
   uint64_t given_ = 0;  // results
   bool at_end_ = false;

@@ -1,5 +1,7 @@
 #include "mp/pool/internal/submission.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -12,14 +14,15 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "mp/base/status_macros.h"
 #include "mp/pool/internal/engine.h"
 #include "mp/pool/internal/job.h"
 #include "mp/pool/internal/outcome.h"
+#include "mp/pool/internal/packed_items.h"
 #include "mp/pool/internal/progress_meter.h"
 #include "mp/pool/internal/task.h"
 #include "mp/pool/pool_options.h"
-#include "mp/process/encoder.h"
 #include "mp/process/internal/runner.h"
 #include "mp/process/parcel.h"
 
@@ -28,6 +31,20 @@ namespace {
 
 // CPython's Pool has so many chunks for each worker.
 constexpr size_t kChunksPerWorker = 4;
+
+// How much is submitted at a time, in whole chunks but for very long ones: so
+// much that it costs little, and so little that the workers need not wait long
+// for the first.
+constexpr size_t kBatchBytes = size_t{1} << 20;
+constexpr uint64_t kBatchItems = 4096;
+
+// A clock of a few milliseconds that costs next to nothing; see
+// clock_gettime(2).
+absl::Duration CoarseNow() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return absl::DurationFromTimespec(now);
+}
 
 // Has the items of a task counted, each before its outcome is to be had.
 class ProgressHandler final : public TaskHandler {
@@ -71,7 +88,7 @@ absl::Status CheckTaskOptions(const TaskOptions& options) {
 }
 
 absl::Status Submission::Submit(const std::shared_ptr<const Job>& job,
-                                Encoder items, uint64_t count,
+                                PackedItems items, uint64_t chunk,
                                 const TaskOptions& options,
                                 std::shared_ptr<TaskHandler> handler) {
   MP_RETURN_IF_ERROR(CheckTaskOptions(options));
@@ -80,11 +97,8 @@ absl::Status Submission::Submit(const std::shared_ptr<const Job>& job,
     return absl::FailedPreconditionError("the pool is gone");
   }
   auto payload = std::make_shared<TaskPayload>();
-  absl::StatusOr<Parcel> arguments = std::move(items).Finish();
-  if (!arguments.ok()) {
-    return Explain("the arguments cannot be sent", arguments.status());
-  }
-  payload->items = *std::move(arguments);
+  payload->items = std::move(items);
+  const uint64_t count = payload->items.size();
   absl::MutexLock lock(&mutex_);
   if (cancelled_) return absl::CancelledError("cancelled");
   if (function_ == nullptr) MP_RETURN_IF_ERROR(EncodeFunction(*engine, *job));
@@ -97,6 +111,8 @@ absl::Status Submission::Submit(const std::shared_ptr<const Job>& job,
   }
   TaskSpec spec;
   spec.items = count;
+  spec.chunk = chunk;
+  spec.keeps_chunks = options.chunk_size.has_value();
   spec.priority = options.priority;
   spec.retries = options.retries;
   spec.time_limit = options.time_limit;
@@ -203,6 +219,44 @@ size_t Submission::ChunkSize(size_t items, const TaskOptions& options) const {
                             : kChunksPerWorker * static_cast<size_t>(std::max(
                                                      engine->max_workers(), 1));
   return std::max<size_t>((items + chunks - 1) / chunks, 1);
+}
+
+void ItemBatch::Add(absl::StatusOr<Parcel> item) {
+  if (item.ok()) {
+    if (items_.size() == 0) begun_ = CoarseNow();
+    items_.Add(*std::move(item));
+    if (IsFull()) Submit();
+    return;
+  }
+  Submit();
+  Refuse(1, Explain("the arguments cannot be sent", item.status()));
+}
+
+void ItemBatch::Submit() {
+  const uint64_t count = items_.size();
+  if (count == 0) return;
+  const absl::Status submitted =
+      submission_.Submit(job_, std::exchange(items_, PackedItems()), chunk_,
+                         options_, make_handler_(first_));
+  if (!submitted.ok()) return Refuse(count, submitted);
+  first_ += count;
+}
+
+void ItemBatch::Refuse(uint64_t items, const absl::Status& why) {
+  submission_.NoteRefused(items);
+  const std::shared_ptr<TaskHandler> handler = make_handler_(first_);
+  for (uint64_t i = 0; i < items; ++i) handler->OnOutcome(i, why);
+  first_ += items;
+}
+
+bool ItemBatch::is_old() const {
+  return items_.size() > 0 && CoarseNow() > begun_;
+}
+
+bool ItemBatch::IsFull() const {
+  if (items_.bytes() >= kBatchBytes) return true;
+  return items_.size() % chunk_ == 0 &&
+         (items_.size() >= kBatchItems || is_old());
 }
 
 }  // namespace mp::internal

@@ -13,16 +13,20 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "mp/base/status_macros.h"
 #include "mp/pool/internal/engine.h"
 #include "mp/pool/internal/job.h"
 #include "mp/pool/internal/map_state.h"
+#include "mp/pool/internal/packed_items.h"
 #include "mp/pool/internal/progress_meter.h"
 #include "mp/pool/internal/task.h"
 #include "mp/pool/internal/task_types.h"
 #include "mp/pool/pool_options.h"
 #include "mp/process/encoder.h"
 #include "mp/process/internal/runner.h"
+#include "mp/process/parcel.h"
 
 namespace mp::internal {
 
@@ -38,9 +42,10 @@ class Submission {
   explicit Submission(std::weak_ptr<Engine> engine)
       : engine_(std::move(engine)) {}
 
-  // Has a pool call a job for each of some items.
-  absl::Status Submit(const std::shared_ptr<const Job>& job, Encoder items,
-                      uint64_t count, const TaskOptions& options,
+  // Has a pool call a job for each of some items, of which `chunk` count as one
+  // task of a worker.
+  absl::Status Submit(const std::shared_ptr<const Job>& job, PackedItems items,
+                      uint64_t chunk, const TaskOptions& options,
                       std::shared_ptr<TaskHandler> handler);
 
   // Has the progress of items told that are to be submitted, if that is wanted:
@@ -75,18 +80,63 @@ class Submission {
   bool input_is_open_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// Writes the arguments of one item. What that throws is the encoder's error.
+// Items on their way into a pool, many at a time.
+//
+// Threads: for one.
+class ItemBatch {
+ public:
+  // `make_handler` makes one for the items from an index on.
+  ItemBatch(Submission& submission, std::shared_ptr<const Job> job,
+            const TaskOptions& options, uint64_t chunk,
+            std::function<std::shared_ptr<TaskHandler>(uint64_t)> make_handler,
+            uint64_t first = 0)
+      : submission_(submission),
+        job_(std::move(job)),
+        options_(options),
+        chunk_(chunk),
+        make_handler_(std::move(make_handler)),
+        first_(first) {}
+
+  // Takes the arguments of the next item. An error is its outcome.
+  void Add(absl::StatusOr<Parcel> item);
+
+  // Has a pool run what was added.
+  void Submit();
+
+  // The index of the next item.
+  uint64_t next() const { return first_ + items_.size(); }
+
+  // Whether what was added has waited for as long as it may. Submit() is due
+  // then, which Add() sees to by itself.
+  bool is_old() const;
+
+ private:
+  void Refuse(uint64_t items, const absl::Status& why);
+  bool IsFull() const;
+
+  Submission& submission_;
+  const std::shared_ptr<const Job> job_;
+  const TaskOptions& options_;
+  const uint64_t chunk_;
+  const std::function<std::shared_ptr<TaskHandler>(uint64_t)> make_handler_;
+  uint64_t first_;
+  PackedItems items_;
+  absl::Duration begun_;
+};
+
+// Writes the arguments of one item. What that throws is an error, too.
 template <typename Types>
-void WriteItem(const typename Types::Tuple& arguments, Encoder& items) {
-  const absl::Status written = RunCatching([&] {
-    items.Write(arguments);
+absl::StatusOr<Parcel> EncodeItem(const typename Types::Tuple& arguments) {
+  Encoder encoder;
+  MP_RETURN_IF_ERROR(RunCatching([&] {
+    encoder.Write(arguments);
     return absl::OkStatus();
-  });
-  if (!written.ok()) items.Fail(written);
+  }));
+  return std::move(encoder).Finish();
 }
 
-// Submits `count` items in chunks. `end` is what the input ended with; an error
-// is one more item, as is what reading an item throws for all that are left.
+// Submits `count` items. `end` is what the input ended with; an error is one
+// more item, as is what reading an item throws for all that are left.
 template <typename Types, typename Iterator>
 void SubmitItems(Submission& submission, const std::shared_ptr<const Job>& job,
                  Iterator next, size_t count, absl::Status end,
@@ -96,27 +146,20 @@ void SubmitItems(Submission& submission, const std::shared_ptr<const Job>& job,
   const bool has_end = !end.ok();
   const auto map = std::make_shared<MapState<T>>(count + (has_end ? 1 : 0),
                                                  std::move(callbacks));
-  const size_t size = submission.ChunkSize(count, options);
   submission.BeginProgress(count, options);
-  for (size_t first = 0; first < count; first += size) {
-    const size_t last = std::min(count, first + size);
-    Encoder items;
-    absl::Status submitted = RunCatching([&] {
-      for (size_t i = first; i < last; ++i, ++next) {
-        WriteItem<Types>(typename Types::Tuple(*next), items);
-      }
-      return absl::OkStatus();
-    });
-    if (submitted.ok()) {
-      submitted =
-          submission.Submit(job, std::move(items), last - first, options,
-                            std::make_shared<ChunkHandler<T>>(map, first));
+  ItemBatch batch(submission, job, options,
+                  submission.ChunkSize(count, options), [&map](uint64_t first) {
+                    return std::make_shared<RangeHandler<T>>(map, first);
+                  });
+  size_t read = 0;
+  const absl::Status status = RunCatching([&] {
+    for (; read < count; ++read, ++next) {
+      batch.Add(EncodeItem<Types>(typename Types::Tuple(*next)));
     }
-    if (!submitted.ok()) submission.NoteRefused(last - first);
-    for (size_t i = first; !submitted.ok() && i < last; ++i) {
-      map->Set(i, submitted);
-    }
-  }
+    return absl::OkStatus();
+  });
+  for (; read < count; ++read) batch.Add(status);
+  batch.Submit();
   if (has_end) map->Set(count, std::move(end));
 }
 

@@ -125,7 +125,7 @@ void WriteItem(const TraceEvents::Item& item, FunctionNames& names,
                EventWriter& writer) {
   writer.Span(names.Of(item.function), "item", item.worker, item.begun,
               item.duration,
-              absl::StrCat("\"task\":", item.item.task,
+              absl::StrCat("\"task\":", item.item.run,
                            ",\"index\":", item.index, ",\"outcome\":\"",
                            absl::StatusCodeToString(item.outcome), "\""));
 }

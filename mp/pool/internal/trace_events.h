@@ -32,7 +32,7 @@ class TraceEvents {
 
   struct Item {
     WorkerId worker = 0;
-    TaskItem item;
+    RunItem item;
     FunctionId function;
     uint64_t index = 0;  // within its call
     absl::Time begun;

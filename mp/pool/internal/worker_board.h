@@ -7,6 +7,7 @@
 
 #include "mp/base/futex.h"
 #include "mp/pool/internal/byte_ring.h"
+#include "mp/pool/internal/item_claims.h"
 #include "mp/pool/internal/task.h"
 
 namespace mp::internal {
@@ -19,17 +20,17 @@ namespace mp::internal {
 struct WorkerBoard {
   static constexpr uint64_t kSlots = 64;
 
-  // The task that runs, and 1 + which of its items; 0 for none. The item is
-  // written last, and cleared once its outcome is on its way.
-  std::atomic<TaskId> task;
+  // The run that the worker is at, and 1 + which of its items; 0 for none. The
+  // item is written last, and cleared once its outcome is on its way.
+  std::atomic<RunId> run;
   std::atomic<uint64_t> item_plus_1;
 
-  // The task that is to be given up, once it runs.
-  std::atomic<TaskId> interrupted;
+  // The run that is to be given up, once it is the one.
+  std::atomic<RunId> interrupted;
 
-  // Of each task that was sent, in one of these by turns: its id, until the
-  // worker takes it to run it, or the pool takes it back.
-  std::atomic<TaskId> sent[kSlots];
+  // Of each run that was sent, in one of these by turns: which of its items
+  // nobody has begun.
+  ItemClaims claims[kSlots];
 
   // Who sleeps, 1 for yes. Each says so before it looks for a reason not to, and
   // is woken by whoever takes that back: the worker by this futex, the pool by
@@ -47,13 +48,8 @@ struct WorkerBoard {
 
   // How long the initializer ran, written before its end is told.
   std::atomic<int64_t> initializer_nanoseconds;
-
-  // Whoever succeeds has the task.
-  bool Claim(uint64_t slot, TaskId id) {
-    return sent[slot % kSlots].compare_exchange_strong(id, 0);
-  }
 };
-static_assert(std::atomic<TaskId>::is_always_lock_free);
+static_assert(std::atomic<RunId>::is_always_lock_free);
 
 // All that they share. The pages of a ring that is never full are never there.
 struct WorkerMemory {

@@ -62,10 +62,10 @@ absl::StatusOr<ToWorker> WorkerEnd::Take(size_t bytes) {
   message.kind = head.kind;
   message.has_limit = head.has_limit != 0;
   message.job = head.job;
-  message.task = head.task;
+  message.run = head.run;
   message.first = head.first;
   message.items = head.items;
-  message.slot = head.slot;
+  message.number = head.number;
   message.parcel.bytes.resize(bytes - sizeof(head));
   tasks_.Read(message.parcel.bytes.data(), message.parcel.bytes.size());
   tasks_.Finish();
@@ -77,7 +77,7 @@ absl::StatusOr<ToWorker> WorkerEnd::Take(size_t bytes) {
 absl::Status WorkerEnd::Say(const FromWorker& message) {
   FromWorkerHead head = {.form = RingForm::kPlain,
                          .kind = message.kind,
-                         .task = message.item.task,
+                         .run = message.item.run,
                          .item = message.item.item};
   const bool ok = message.outcome.ok();
   if (ok && message.outcome->handles.empty() &&

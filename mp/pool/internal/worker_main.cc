@@ -1,6 +1,5 @@
 #include "mp/pool/internal/worker_main.h"
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <map>
@@ -16,8 +15,10 @@
 #include "mp/ipc/connection.h"
 #include "mp/pool/current_task.h"
 #include "mp/pool/internal/cpu_share.h"
+#include "mp/pool/internal/item_claims.h"
 #include "mp/pool/internal/job.h"
 #include "mp/pool/internal/outcome.h"
+#include "mp/pool/internal/packed_items.h"
 #include "mp/pool/internal/task.h"
 #include "mp/pool/internal/worker_board.h"
 #include "mp/pool/internal/worker_end.h"
@@ -58,8 +59,8 @@ class PoolWorker {
         unopened_jobs_.erase(message.job);
         jobs_.erase(message.job);
         return absl::OkStatus();
-      case ToWorker::Kind::kTask:
-        return RunTask(std::move(message));
+      case ToWorker::Kind::kRun:
+        return RunAll(std::move(message));
       case ToWorker::Kind::kRetire:
         break;
     }
@@ -93,69 +94,65 @@ class PoolWorker {
     return ReadJob(decoder);
   }
 
-  absl::Status RunTask(ToWorker message) {
-    if (!board_.Claim(message.slot, message.task)) return absl::OkStatus();
-    Decoder items(std::move(message.parcel));
-    MP_RETURN_IF_ERROR(Begin({message.task, message.first}, false));
-    absl::Status broken = FindJob(message.job);
-    for (uint64_t item = 0; item < message.items; ++item) {
-      const bool has_run = item < message.first;
-      if (!has_run && board_.interrupted == message.task) {
-        return LeaveTask(message.task);
-      }
-      // Reading can kill, too. Of what has run before, the next is to blame.
-      const TaskItem id = {message.task, std::max(item, message.first)};
-      MP_RETURN_IF_ERROR(Begin(id, message.has_limit && !has_run));
-      if (broken.ok()) broken = ReadItem(message.job, items);
-      if (!has_run) MP_RETURN_IF_ERROR(RunItem(message, id, broken));
+  absl::Status RunAll(ToWorker message) {
+    absl::StatusOr<PackedRun> items =
+        PackedRun::Open(std::move(message.parcel), message.items);
+    ItemClaims& claims =
+        board_.claims[message.number % WorkerBoard::kSlots];
+    uint64_t next = 0;
+    while (claims.Take() == next && next < message.items) {
+      if (board_.interrupted == message.run) break;
+      const RunItem item = {message.run, message.first + next};
+      MP_RETURN_IF_ERROR(Begin(item, message.has_limit));
+      MP_RETURN_IF_ERROR(End(item, RunOne(message.job, item, items, next)));
+      ++next;
     }
-    // The pool has heard of each item, which is all.
-    return absl::OkStatus();
+    // Of one that it runs to the end, the pool has heard of each item.
+    if (next == message.items) return absl::OkStatus();
+    return Say({FromWorker::Kind::kRanAllUpTo, {message.run, 0}, Parcel()});
   }
 
-  absl::Status LeaveTask(TaskId task) {
-    board_.item_plus_1 = 0;
-    return Say({FromWorker::Kind::kRanAllUpTo, {task, 0}, Parcel()});
-  }
-
-  // Opens it first, for the first task that needs it: what kills the worker
-  // there is that task.
-  absl::Status FindJob(JobId id) {
-    const auto unopened = unopened_jobs_.find(id);
-    if (unopened != unopened_jobs_.end()) {
-      jobs_[id] = OpenJob(std::move(unopened->second));
-      unopened_jobs_.erase(unopened);
+  // Opens it for the first item that needs it: what kills the worker there is
+  // that item.
+  absl::StatusOr<Job*> FindJob(JobId id) {
+    if (!unopened_jobs_.empty()) {
+      const auto unopened = unopened_jobs_.find(id);
+      if (unopened != unopened_jobs_.end()) {
+        jobs_[id] = OpenJob(std::move(unopened->second));
+        unopened_jobs_.erase(unopened);
+      }
     }
     const auto found = jobs_.find(id);
     if (found == jobs_.end()) return absl::InternalError("an unknown job");
-    return found->second.status();
+    MP_RETURN_IF_ERROR(found->second.status());
+    return found->second->get();
   }
 
-  absl::Status ReadItem(JobId job, Decoder& items) {
-    const absl::Status read =
-        RunCatching([&] { return (*jobs_.at(job))->ReadNext(items); });
-    return Explain("the worker cannot read the arguments", read);
-  }
-
-  absl::Status Begin(TaskItem id, bool tell) {
-    board_.task = id.task;
-    board_.item_plus_1 = id.item + 1;
+  // Reading can kill, too; so the item has begun by then.
+  absl::Status Begin(RunItem item, bool tell) {
+    board_.run.store(item.run, std::memory_order_release);
+    board_.item_plus_1.store(item.item + 1, std::memory_order_release);
     if (!tell) return absl::OkStatus();
-    return Say({FromWorker::Kind::kBegun, id, Parcel()});
+    return Say({FromWorker::Kind::kBegun, item, Parcel()});
   }
 
-  absl::Status RunItem(const ToWorker& message, TaskItem id,
-                       const absl::Status& broken) {
-    Outcome outcome = broken.ok() ? RunJob(message.job, id) : Outcome(broken);
+  absl::Status End(RunItem item, Outcome outcome) {
     const absl::Status told =
-        Say({FromWorker::Kind::kDone, id, std::move(outcome)});
-    board_.item_plus_1 = 0;
+        Say({FromWorker::Kind::kDone, item, std::move(outcome)});
+    board_.item_plus_1.store(0, std::memory_order_release);
     return told;
   }
 
-  Outcome RunJob(JobId job, TaskItem id) {
-    const CurrentTaskScope scope(board_.interrupted, id.task);
-    return (*jobs_.at(job))->RunNext();
+  Outcome RunOne(JobId id, RunItem item, absl::StatusOr<PackedRun>& items,
+                 uint64_t at) {
+    MP_RETURN_IF_ERROR(items.status());
+    MP_ASSIGN_OR_RETURN(Job* const job, FindJob(id));
+    Decoder arguments(items->Take(at));
+    const absl::Status read =
+        RunCatching([&] { return job->ReadNext(arguments); });
+    if (!read.ok()) return Explain("the worker cannot read the arguments", read);
+    const CurrentTaskScope scope(board_.interrupted, item.run);
+    return job->RunNext();
   }
 
   // An outcome that cannot be sent is a status, which can.

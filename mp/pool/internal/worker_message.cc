@@ -78,10 +78,10 @@ void Serializer<internal::ToWorker>::Encode(const internal::ToWorker& message,
                                             Encoder& encoder) {
   encoder.Write(message.kind);
   encoder.Write(message.job);
-  encoder.Write(message.task);
+  encoder.Write(message.run);
   encoder.Write(message.first);
   encoder.Write(message.items);
-  encoder.Write(message.slot);
+  encoder.Write(message.number);
   encoder.Write(message.has_limit);
   internal::WriteParcel(message.parcel, encoder);
 }
@@ -95,10 +95,10 @@ absl::StatusOr<internal::ToWorker> Serializer<internal::ToWorker>::Decode(
     return absl::DataLossError("no message to a pool's worker");
   }
   MP_ASSIGN_OR_RETURN(message.job, decoder.Read<internal::JobId>());
-  MP_ASSIGN_OR_RETURN(message.task, decoder.Read<internal::TaskId>());
+  MP_ASSIGN_OR_RETURN(message.run, decoder.Read<internal::RunId>());
   MP_ASSIGN_OR_RETURN(message.first, decoder.Read<uint64_t>());
   MP_ASSIGN_OR_RETURN(message.items, decoder.Read<uint64_t>());
-  MP_ASSIGN_OR_RETURN(message.slot, decoder.Read<uint64_t>());
+  MP_ASSIGN_OR_RETURN(message.number, decoder.Read<uint64_t>());
   MP_ASSIGN_OR_RETURN(message.has_limit, decoder.Read<bool>());
   MP_ASSIGN_OR_RETURN(message.parcel, internal::ReadParcel(decoder));
   return message;
@@ -107,7 +107,7 @@ absl::StatusOr<internal::ToWorker> Serializer<internal::ToWorker>::Decode(
 void Serializer<internal::FromWorker>::Encode(
     const internal::FromWorker& message, Encoder& encoder) {
   encoder.Write(message.kind);
-  encoder.Write(message.item.task);
+  encoder.Write(message.item.run);
   encoder.Write(message.item.item);
   encoder.Write(message.outcome.ok());
   if (message.outcome.ok()) {
@@ -125,7 +125,7 @@ absl::StatusOr<internal::FromWorker> Serializer<internal::FromWorker>::Decode(
   if (message.kind > FromWorker::Kind::kRanAllUpTo) {
     return absl::DataLossError("no message of a pool's worker");
   }
-  MP_ASSIGN_OR_RETURN(message.item.task, decoder.Read<internal::TaskId>());
+  MP_ASSIGN_OR_RETURN(message.item.run, decoder.Read<internal::RunId>());
   MP_ASSIGN_OR_RETURN(message.item.item, decoder.Read<uint64_t>());
   MP_ASSIGN_OR_RETURN(const bool ok, decoder.Read<bool>());
   MP_ASSIGN_OR_RETURN(Parcel parcel, internal::ReadParcel(decoder));

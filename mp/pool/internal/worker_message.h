@@ -5,6 +5,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "mp/base/fd.h"
 #include "mp/pool/internal/outcome.h"
 #include "mp/pool/internal/task.h"
 #include "mp/process/decoder.h"
@@ -22,19 +25,19 @@ namespace internal {
 struct ToWorker {
   enum class Kind : uint8_t {
     kInitializer,  // a call, or nothing; the first message
-    kJob,          // the job that the next tasks call
+    kJob,          // the job that the next runs call
     kForgetJob,
-    kTask,
+    kRun,
     kRetire,
   };
   Kind kind = Kind::kRetire;
   JobId job = 0;
-  TaskId task = 0;
-  uint64_t first = 0;  // of its items
-  uint64_t items = 0;
-  uint64_t slot = 0;       // see WorkerBoard
+  RunId run = 0;
+  uint64_t first = 0;      // of its items
+  uint64_t items = 0;      // how many
+  uint64_t number = 0;     // of the runs of this worker; see WorkerBoard
   bool has_limit = false;  // so that its beginnings are told
-  Parcel parcel;
+  Parcel parcel;           // a PackedRun, where it is a run
 };
 
 // What a worker says to its pool.
@@ -47,8 +50,20 @@ struct FromWorker {
     kRanAllUpTo,
   };
   Kind kind = Kind::kReady;
-  TaskItem item;
+  RunItem item;
   Outcome outcome = Parcel();
+};
+
+// A parcel that lies somewhere else.
+struct ParcelView {
+  ParcelView() = default;
+  ParcelView(const Parcel& parcel)  // NOLINT(google-explicit-constructor)
+      : bytes(parcel.bytes), handles(parcel.handles) {}
+  ParcelView(absl::string_view bytes, absl::Span<const Fd> handles)
+      : bytes(bytes), handles(handles) {}
+
+  absl::string_view bytes;
+  absl::Span<const Fd> handles;
 };
 
 // How a message lies in a ring. Its bytes follow the head.
@@ -68,15 +83,15 @@ struct ToWorkerHead {
   ToWorker::Kind kind;
   uint8_t has_limit;
   JobId job;
-  TaskId task;
+  RunId run;
   uint64_t first;
   uint64_t items;
-  uint64_t slot;
+  uint64_t number;
 };
 struct FromWorkerHead {
   RingForm form;
   FromWorker::Kind kind;
-  TaskId task;
+  RunId run;
   uint64_t item;
 };
 
