@@ -172,7 +172,7 @@ TEST_P(ChecksumDeathTest, EndsEvenIfNoProcessIsLeftAlive) {
   }
   // Unless it could not begin.
   if (files > 0 ||
-      !absl::StrContains(result.err, "ended before they ran anything")) {
+      !absl::StrContains(result.err, "before they have run anything")) {
     EXPECT_EQ(files, kSmallFiles + 1) << result.err;
   }
 }

@@ -94,20 +94,20 @@ absl::StatusOr<Pool> Pool::Create(const Options& options) {
                         internal::EncodeCall(*options.initializer.call()));
     workers.initializer = std::make_shared<const Parcel>(std::move(call));
   }
-  MP_ASSIGN_OR_RETURN(std::shared_ptr<internal::Engine> engine,
-                      internal::Engine::Start(
-                          {.min_workers = min_processes,
-                           .max_workers = processes,
-                           .idle_timeout = options.idle_timeout,
-                           .max_chunks_per_run =
-                               options.max_worker_memory > 0 ? 1 : 1024,
-                           .max_tasks_per_child = options.max_tasks_per_child},
-                          std::move(workers),
-                          {.progress = options.progress,
-                           .max_worker_memory = options.max_worker_memory,
-                           .cpus = options.pin_cpus ? internal::AllowedCpus()
-                                                    : std::vector<int>(),
-                           .trace_file = options.trace_file}));
+  MP_ASSIGN_OR_RETURN(
+      std::shared_ptr<internal::Engine> engine,
+      internal::Engine::Start(
+          {.min_workers = min_processes,
+           .max_workers = processes,
+           .idle_timeout = options.idle_timeout,
+           .max_chunks_per_run = options.max_worker_memory > 0 ? 1 : 1024,
+           .max_tasks_per_child = options.max_tasks_per_child},
+          std::move(workers),
+          {.progress = options.progress,
+           .max_worker_memory = options.max_worker_memory,
+           .cpus =
+               options.pin_cpus ? internal::AllowedCpus() : std::vector<int>(),
+           .trace_file = options.trace_file}));
   return Pool(std::move(engine));
 }
 

@@ -55,9 +55,9 @@ namespace mp {
 // Death:   a worker that dies fails the item that it ran, with kUnavailable and
 //          how it died; what it had not begun runs elsewhere, and another one
 //          takes its place. A pool whose workers die before they run anything,
-//          one after the other (six by themselves, or fifty that somebody
-//          kills), or whose initializer fails, is broken: all of its tasks fail
-//          with the reason. When this process dies, its workers do.
+//          one after the other (six by themselves, or 26 that somebody kills),
+//          or whose initializer fails, is broken: all of its tasks fail with the
+//          reason. When this process dies, its workers do.
 // Source:  CPython multiprocessing.pool.Pool, which hangs when a worker is
 //          killed, and concurrent.futures.ProcessPoolExecutor, which fails all.
 class Pool {
@@ -94,12 +94,11 @@ class Pool {
     const auto state = std::make_shared<internal::FutureState<T>>(
         [submission] { submission->Cancel(); },
         [submission] { return submission->IsRunning(); });
-    internal::ItemBatch batch(*submission,
-                              Types::MakeJob(std::forward<F>(function)),
-                              options, 1, [&state](uint64_t) {
-                                return std::make_shared<
-                                    internal::ApplyHandler<T>>(state);
-                              });
+    internal::ItemBatch batch(
+        *submission, Types::MakeJob(std::forward<F>(function)), options, 1,
+        [&state](uint64_t) {
+          return std::make_shared<internal::ApplyHandler<T>>(state);
+        });
     batch.Add(internal::EncodeItem<Types>(
         typename Types::Tuple(std::forward<Args>(args)...)));
     batch.Submit();

@@ -166,11 +166,11 @@ TEST_P(PoolProcessLimitsTest, ADaemonHasNoNestedProcesses) {
 }
 
 TEST_P(PoolProcessLimitsTest, AStormOfRestartsEnds) {
-  EXPECT_THAT(MakePool({.processes = 2,
-                        .initializer = PoolInitializer(Raise, SIGTERM)}),
-              StatusIs(absl::StatusCode::kUnavailable,
-                       AllOf(HasSubstr("one after the other"),
-                             HasSubstr("SIGTERM"))));
+  EXPECT_THAT(
+      MakePool(
+          {.processes = 2, .initializer = PoolInitializer(Raise, SIGTERM)}),
+      StatusIs(absl::StatusCode::kUnavailable,
+               AllOf(HasSubstr("one after the other"), HasSubstr("SIGTERM"))));
 }
 
 TEST_P(PoolProcessLimitsTest, IdleWorkersLeaveAndComeBack) {

@@ -89,8 +89,10 @@ struct PoolOptions {
 };
 
 struct TaskOptions {
-  // How many items of a Map() one worker takes at a time. Default: so many that
-  // there are four chunks for each worker.
+  // How many items of a Map() stay together: a worker gets so many at a time, or
+  // several times as many while they take it less than a moment. Default: so
+  // many that there are four chunks for each worker, and less once another one
+  // has nothing to do.
   std::optional<size_t> chunk_size = std::nullopt;
 
   // Those of a higher one go first.
@@ -113,7 +115,7 @@ struct TaskOptions {
   ProgressCallback progress = nullptr;
 
   // How many items of an Imap() are under way, or done and not yet read, at
-  // most. Rounded down to whole chunks. Default: enough to keep all workers busy.
+  // most. Rounded down to whole chunks. Default: 64 chunks for each worker.
   std::optional<size_t> buffer_size = std::nullopt;
 };
 

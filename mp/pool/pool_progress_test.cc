@@ -132,7 +132,7 @@ TEST_P(PoolProgressTest, OfOneCallIsToldToIt) {
 TEST_P(PoolProgressTest, OfALazyInputHasNoTotalUntilItsEnd) {
   auto pool = MakePool();
   ASSERT_THAT(pool, IsOk());
-  auto stream = pool->Imap(NapShortly, Numbers(100));
+  auto stream = pool->Imap(NapShortly, Numbers(100), {.buffer_size = 8});
   int read = 0;
   while (stream.Next().has_value()) ++read;
   EXPECT_EQ(read, 100);

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "mp/base/status_macros.h"
@@ -158,6 +159,9 @@ class Ratios {
 };
 
 absl::StatusOr<int> Main(int argc, char** argv) {
+  // A debugging aid that Abseil has on where it was built without NDEBUG, at
+  // microseconds for each mutex that comes and goes.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   MP_ASSIGN_OR_RETURN(auto options,
                       testing::ParsePairedBenchmarkOptions(argc, argv));
   MP_ASSIGN_OR_RETURN(const std::unique_ptr<ScriptPeer> python,

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "mp/base/status_macros.h"
 #include "mp/pool/internal/item_ranges.h"
 #include "mp/pool/internal/outcome.h"
 #include "mp/pool/internal/run.h"
@@ -36,13 +37,19 @@ absl::Status Cancelled() {
 }  // namespace
 
 absl::StatusOr<TaskId> Dispatcher::Submit(TaskSpec spec, absl::Time now) {
+  const TaskId id = last_task_ + 1;
+  MP_RETURN_IF_ERROR(SubmitAs(id, std::move(spec), now));
+  return id;
+}
+
+absl::Status Dispatcher::SubmitAs(TaskId id, TaskSpec spec, absl::Time now) {
   if (!broken_.ok()) return broken_;
   if (closed_) return absl::FailedPreconditionError("the pool is closed");
   if (spec.items == 0) {
     return absl::InvalidArgumentError("a task without items");
   }
   spec.chunk = std::clamp<uint64_t>(spec.chunk, 1, spec.items);
-  const TaskId id = ++last_task_;
+  last_task_ = id;
   const ItemRange items = {0, spec.items};
   Preempt(spec.priority);
   Task& task = tasks_[id];
@@ -50,7 +57,7 @@ absl::StatusOr<TaskId> Dispatcher::Submit(TaskSpec spec, absl::Time now) {
   task.spec = std::move(spec);
   Enqueue(id, items);
   Advance(now);
-  return id;
+  return absl::OkStatus();
 }
 
 void Dispatcher::Cancel(TaskId id, absl::Time now) {
@@ -209,8 +216,8 @@ absl::Time Dispatcher::NextTime() const {
       next = std::min(next, worker.warning->kill_at);
     } else if (worker.running.has_value()) {
       const auto task = TaskOf(id, worker.running->item.run);
-      next = std::min(
-          next, worker.running->since + tasks_.at(*task).spec.time_limit);
+      next = std::min(next,
+                      worker.running->since + tasks_.at(*task).spec.time_limit);
     } else if (IsSilent(worker)) {
       next = std::min(next, worker.look_at);
     }
@@ -383,9 +390,9 @@ void Dispatcher::Leave(Worker& worker) {
     if (run.interrupted || tasks_.at(run.task()).cancelled) {
       Return(run.task(), items);
     } else {
-      SettleRange(run.task(), items,
-                  absl::DataLossError(
-                      "the worker that ran it has told nothing of it"));
+      SettleRange(
+          run.task(), items,
+          absl::DataLossError("the worker that ran it has told nothing of it"));
     }
   }
 }
@@ -418,8 +425,7 @@ void Dispatcher::InterruptLate(WorkerId id, Worker& worker, absl::Time now) {
   const absl::Duration limit = tasks_.at(run.task()).spec.time_limit;
   if (now < worker.running->since + limit) return;
   run.interrupted = true;
-  Warn(id, worker, run,
-       Late(limit), now);
+  Warn(id, worker, run, Late(limit), now);
   TakeBackAll(id, worker);
 }
 

@@ -47,7 +47,7 @@ struct DispatcherOptions {
   // After how many chunks a worker is replaced; 0 for never.
   int max_tasks_per_child = 0;
   // How many workers in a row may end by themselves without having run anything;
-  // ten times as many may be killed (kAborted) by somebody else.
+  // five times as many may be killed (kAborted) by somebody else.
   int max_idle_deaths = 5;
 };
 
@@ -102,6 +102,8 @@ class Dispatcher {
   //   kFailedPrecondition  closed, or no worker works any more.
   //   kInvalidArgument     a task without items.
   absl::StatusOr<TaskId> Submit(TaskSpec spec, absl::Time now);
+  // The same for one that has an id, larger than those of all before.
+  absl::Status SubmitAs(TaskId id, TaskSpec spec, absl::Time now);
 
   // Has what has not run of a task not run, and warns what runs; after the
   // task's grace its worker is killed. Does nothing to one that has ended.
@@ -165,7 +167,7 @@ class Dispatcher {
     TaskSpec spec;
     uint64_t left;  // items without an outcome
     bool cancelled = false;
-    ItemRanges waiting;  // those of no worker
+    ItemRanges waiting;                         // those of no worker
     absl::flat_hash_map<uint64_t, int> losses;  // how many workers an item took
   };
 
@@ -183,11 +185,11 @@ class Dispatcher {
 
   struct Worker {
     bool ready = false;
-    bool ending = false;      // gets no more
-    bool ran = false;         // anything at all
-    double given = 0;         // chunks, ever
-    int64_t run_chunks = 1;   // of the next run
-    absl::Time run_began;     // or earlier: when the one before had ended
+    bool ending = false;     // gets no more
+    bool ran = false;        // anything at all
+    double given = 0;        // chunks, ever
+    int64_t run_chunks = 1;  // of the next run
+    absl::Time run_began;    // or earlier: when the one before had ended
     absl::Time idle_since = absl::InfiniteFuture();
     // Since when it has had something to begin and has said nothing; when to
     // look whether it still does; and whether others have got it since then.
@@ -274,7 +276,7 @@ class Dispatcher {
   WorkerId last_worker_ = 0;
   bool closed_ = false;
   absl::Status broken_;
-  int idle_deaths_ = 0;  // in a row, one that ends by itself as ten
+  int idle_deaths_ = 0;  // in a row, one that ends by itself as five
   absl::Time next_start_ = absl::InfinitePast();
   int64_t lost_workers_ = 0;
 };

@@ -22,7 +22,7 @@ constexpr absl::Duration kStartPause = absl::Milliseconds(100);
 
 // How many workers that somebody kills say as much of the next one's fate as one
 // that ends by itself.
-constexpr int kKillsOfADeath = 10;
+constexpr int kKillsOfADeath = 5;
 
 // Between them lies how long a run takes where its length can be chosen: long
 // enough that sending it costs nothing beside, and no longer.
@@ -93,8 +93,8 @@ uint64_t Dispatcher::ItemsFor(const Worker& worker,
   int64_t chunks = worker.run_chunks;
   if (options_.max_tasks_per_child > 0) {
     const double left = options_.max_tasks_per_child - worker.given;
-    chunks = std::clamp<int64_t>(static_cast<int64_t>(std::ceil(left)), 1,
-                                 chunks);
+    chunks =
+        std::clamp<int64_t>(static_cast<int64_t>(std::ceil(left)), 1, chunks);
   }
   // A chunk is no more than all items, of which there are no more than memory.
   return spec.chunk * static_cast<uint64_t>(chunks);
@@ -128,12 +128,12 @@ void Dispatcher::NotePace(Worker& worker, absl::Time now) const {
   if (took < kShortRun) {
     worker.run_chunks *= 2;
   } else if (took > kLongRun) {
-    worker.run_chunks = static_cast<int64_t>(
-        static_cast<double>(worker.run_chunks) *
-        absl::FDivDuration(kShortRun, took));
+    worker.run_chunks =
+        static_cast<int64_t>(static_cast<double>(worker.run_chunks) *
+                             absl::FDivDuration(kShortRun, took));
   }
-  worker.run_chunks = std::clamp<int64_t>(worker.run_chunks, 1,
-                                          options_.max_chunks_per_run);
+  worker.run_chunks =
+      std::clamp<int64_t>(worker.run_chunks, 1, options_.max_chunks_per_run);
 }
 
 // Lets one that has nothing to do have what waits at another.

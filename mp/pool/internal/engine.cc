@@ -47,6 +47,10 @@ namespace {
 constexpr int kMaxMessages = 256;
 constexpr int kMaxRounds = 16;
 
+absl::Status Closed() {
+  return absl::FailedPreconditionError("the pool is closed");
+}
+
 // How many functions are known by their bytes.
 constexpr size_t kMaxJobs = 64;
 
@@ -122,22 +126,62 @@ absl::Status Engine::AwaitWorkers(int min_workers) {
 
 absl::StatusOr<TaskId> Engine::Submit(TaskSpec spec,
                                       std::shared_ptr<TaskHandler> handler) {
-  absl::MutexLock lock(&mutex_);
-  MP_ASSIGN_OR_RETURN(const TaskId task,
-                      dispatcher_.Submit(std::move(spec), Tick()));
-  handlers_[task] = std::move(handler);
-  if (HasMore()) Wake();
+  TaskId task = 0;
+  {
+    absl::MutexLock lock(&inbox_mutex_);
+    MP_RETURN_IF_ERROR(refusal_);
+    task = ++last_task_;
+    inbox_.push_back({task, std::move(spec), std::move(handler)});
+    inbox_is_filled_ = true;
+  }
+  bool wakes = true;
+  if (mutex_.TryLock()) {
+    TakeIn();
+    wakes = HasMore();
+    mutex_.Unlock();
+  }
+  // The loop looks into the inbox before it sleeps.
+  if (wakes && loop_sleeps_) Wake();
   return task;
+}
+
+// Gives the dispatcher what was submitted, in its order.
+void Engine::TakeIn() {
+  if (!inbox_is_filled_) return;
+  std::vector<Submitted> tasks;
+  {
+    absl::MutexLock lock(&inbox_mutex_);
+    tasks.swap(inbox_);
+    inbox_is_filled_ = false;
+  }
+  for (Submitted& task : tasks) {
+    handlers_[task.id] = std::move(task.handler);
+    const uint64_t items = task.spec.items;
+    const absl::Status status =
+        dispatcher_.SubmitAs(task.id, std::move(task.spec), Tick());
+    for (uint64_t item = 0; !status.ok() && item < items; ++item) {
+      OnOutcome({task.id, item}, status);
+    }
+    if (!status.ok()) OnTaskEnd(task.id);
+  }
+}
+
+// Has what comes from now on be refused at once.
+void Engine::StopSubmissions(const absl::Status& why) {
+  absl::MutexLock lock(&inbox_mutex_);
+  if (refusal_.ok()) refusal_ = why;
 }
 
 void Engine::Cancel(TaskId task) {
   absl::MutexLock lock(&mutex_);
+  TakeIn();
   dispatcher_.Cancel(task, Tick());
   Wake();
 }
 
 void Engine::CancelWaiting() {
   absl::MutexLock lock(&mutex_);
+  TakeIn();
   dispatcher_.CancelWaiting(Tick());
   Wake();
 }
@@ -149,14 +193,18 @@ void Engine::Resize(int min_workers, int max_workers) {
 }
 
 void Engine::Close() {
+  StopSubmissions(Closed());
   absl::MutexLock lock(&mutex_);
+  TakeIn();
   closed_ = true;
   dispatcher_.Close(Tick());
   Wake();
 }
 
 void Engine::Terminate() {
+  StopSubmissions(Closed());
   absl::MutexLock lock(&mutex_);
+  TakeIn();
   closed_ = true;
   dispatcher_.Terminate(Tick());
   Wake();
@@ -179,7 +227,7 @@ absl::Status Engine::Join(absl::Duration timeout) {
 }
 
 JobId Engine::JobFor(const Parcel& function) {
-  absl::MutexLock lock(&mutex_);
+  absl::MutexLock lock(&inbox_mutex_);
   if (!function.handles.empty()) return ++last_job_;
   if (jobs_.size() >= kMaxJobs) jobs_.clear();
   const auto [found, is_new] = jobs_.try_emplace(function.bytes);
@@ -293,6 +341,8 @@ void Engine::Loop() {
     absl::Time until;
     {
       absl::MutexLock lock(&mutex_);
+      TakeIn();
+      if (!dispatcher_.broken().ok()) StopSubmissions(dispatcher_.broken());
       if (dispatcher_.finished() && deliveries_.empty()) {
         if (!trace_file_.empty()) {
           trace_status_ = recorder_.WriteTrace(trace_file_);
@@ -324,6 +374,10 @@ absl::Time Engine::NextTime() {
 void Engine::HearUntil(const Workers& workers, absl::Time until) {
   for (int i = 0; i < kMaxRounds && AwaitMessage(workers); ++i) {
     for (const auto& [id, worker] : workers) Hear(id, *worker, false);
+    if (inbox_is_filled_) {
+      absl::MutexLock lock(&mutex_);
+      TakeIn();
+    }
     Deliver();
     until = absl::InfinitePast();
   }
@@ -331,9 +385,9 @@ void Engine::HearUntil(const Workers& workers, absl::Time until) {
 }
 
 // Whether one has something to say, or will in a moment.
-bool Engine::AwaitMessage(const Workers& workers) {
+bool Engine::AwaitMessage(const Workers& workers) const {
   for (int i = 0; i < kYields; ++i) {
-    if (AnyHasMessage(workers)) return true;
+    if (AnyHasMessage(workers) || inbox_is_filled_) return true;
     sched_yield();
   }
   return false;
@@ -448,9 +502,12 @@ void Engine::AwaitNews(const Workers& workers, absl::Time until) {
   for (const auto& [id, worker] : workers) {
     if (worker->AskForBell()) until = absl::InfinitePast();
   }
+  loop_sleeps_ = true;
+  if (inbox_is_filled_) until = absl::InfinitePast();
   PollUntil(absl::MakeSpan(fds), Deadline(until - Now()))
       .status()
       .IgnoreError();
+  loop_sleeps_ = false;
   auto fd = fds.begin() + 1;
   for (const auto& [id, worker] : workers) {
     worker->AnswerBell((fd++)->revents != 0);

@@ -1,6 +1,7 @@
 #ifndef MP_POOL_INTERNAL_ENGINE_H_
 #define MP_POOL_INTERNAL_ENGINE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -119,6 +120,12 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
     std::optional<uint64_t> item;  // none: the task's end
     Outcome outcome;
   };
+  // A task that the dispatcher has not got yet.
+  struct Submitted {
+    TaskId id;
+    TaskSpec spec;
+    std::shared_ptr<TaskHandler> handler;
+  };
   using Workers = std::map<WorkerId, std::shared_ptr<LocalWorker>>;
 
   Engine(const DispatcherOptions& options, LocalWorkerOptions workers,
@@ -141,6 +148,9 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   void OnTaskEnd(TaskId task) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   absl::Status AwaitWorkers(int min_workers) ABSL_LOCKS_EXCLUDED(mutex_);
+  void TakeIn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void StopSubmissions(const absl::Status& why)
+      ABSL_LOCKS_EXCLUDED(inbox_mutex_);
   void Loop() ABSL_LOCKS_EXCLUDED(mutex_);
   void StartPending() ABSL_LOCKS_EXCLUDED(mutex_);
   void StartOne(WorkerId id, int number) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -153,7 +163,7 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   absl::Time NextTime() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void HearUntil(const Workers& workers, absl::Time until)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  static bool AwaitMessage(const Workers& workers);
+  bool AwaitMessage(const Workers& workers) const;
   void AwaitNews(const Workers& workers, absl::Time until)
       ABSL_LOCKS_EXCLUDED(mutex_);
   void Hear(WorkerId id, LocalWorker& worker, bool has_ended)
@@ -178,6 +188,18 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   const Fd wake_;  // an eventfd
 
   absl::Mutex mutex_;
+
+  // Whoever submits something waits for nobody: it goes in here, and whoever has
+  // the other mutex takes it out.
+  absl::Mutex inbox_mutex_ ABSL_ACQUIRED_AFTER(mutex_);
+  std::vector<Submitted> inbox_ ABSL_GUARDED_BY(inbox_mutex_);
+  TaskId last_task_ ABSL_GUARDED_BY(inbox_mutex_) = 0;
+  absl::Status refusal_ ABSL_GUARDED_BY(inbox_mutex_);
+  JobId last_job_ ABSL_GUARDED_BY(inbox_mutex_) = 0;
+  absl::flat_hash_map<std::string, JobId> jobs_ ABSL_GUARDED_BY(inbox_mutex_);
+  std::atomic<bool> inbox_is_filled_ = false;
+  std::atomic<bool> loop_sleeps_ = false;
+
   Dispatcher dispatcher_ ABSL_GUARDED_BY(mutex_);
   PoolRecorder recorder_ ABSL_GUARDED_BY(mutex_);
   absl::Time now_ ABSL_GUARDED_BY(mutex_);  // of the event at hand
@@ -190,8 +212,6 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   std::vector<Delivery> deliveries_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<TaskId, std::shared_ptr<TaskHandler>> handlers_
       ABSL_GUARDED_BY(mutex_);
-  JobId last_job_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::flat_hash_map<std::string, JobId> jobs_ ABSL_GUARDED_BY(mutex_);
   int started_ ABSL_GUARDED_BY(mutex_) = 0;
   int ready_ ABSL_GUARDED_BY(mutex_) = 0;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;

@@ -23,7 +23,8 @@ void ItemRanges::Add(ItemRange range) {
 
 ItemRange ItemRanges::TakeFirst(uint64_t most) {
   ItemRange& first = ranges_.front();
-  const ItemRange taken = {first.first, std::min(first.end, first.first + most)};
+  const ItemRange taken = {first.first,
+                           std::min(first.end, first.first + most)};
   first.first = taken.end;
   if (first.empty()) ranges_.erase(ranges_.begin());
   return taken;

@@ -19,7 +19,7 @@ TEST(ItemRangesTest, JoinsThoseThatTouch) {
   ranges.Add({0, 5});
   ranges.Add({7, 7});
   EXPECT_THAT(ranges.ranges(), ElementsAre(ItemRange{0, 5}, ItemRange{10, 20},
-                                  ItemRange{30, 40}));
+                                           ItemRange{30, 40}));
   ranges.Add({20, 30});
   EXPECT_THAT(ranges.ranges(), ElementsAre(ItemRange{0, 5}, ItemRange{10, 40}));
   ranges.Add({5, 6});

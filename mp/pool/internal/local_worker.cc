@@ -125,9 +125,9 @@ absl::StatusOr<uint64_t> LocalWorker::Send(RunId run, const TaskSpec& spec,
   sent.run.store(run, std::memory_order_relaxed);
   sent.first.store(items.first, std::memory_order_relaxed);
   sent.end.store(items.end, std::memory_order_relaxed);
-  MP_RETURN_IF_ERROR(pool_end_.Say(
-      std::move(message), {payload.items.Pack(items, packed_),
-                           payload.items.HandlesOf(items.first)}));
+  MP_RETURN_IF_ERROR(pool_end_.Say(std::move(message),
+                                   {payload.items.Pack(items, packed_),
+                                    payload.items.HandlesOf(items.first)}));
   sent_ = number + 1;
   return items.size();
 }
@@ -189,7 +189,7 @@ absl::Status LocalWorker::HowItEnded() {
     return absl::UnavailableError(absl::StrCat(kSpoilt, ": ", text));
   }
   return report.signal() == SIGKILL ? absl::AbortedError(text)
-                                  : absl::UnavailableError(text);
+                                    : absl::UnavailableError(text);
 }
 
 std::optional<RunItem> LocalWorker::running() const {
@@ -202,8 +202,8 @@ std::optional<RunItem> LocalWorker::running() const {
 std::optional<RunItem> LocalWorker::FirstUntold() const {
   for (uint64_t i = told_; i < sent_; ++i) {
     const SentRun& sent = sent_runs_[i % WorkerBoard::kSlots];
-    const uint64_t next = sent.run == last_told_.run ? last_told_.item + 1
-                                                     : sent.first.load();
+    const uint64_t next =
+        sent.run == last_told_.run ? last_told_.item + 1 : sent.first.load();
     if (next < sent.end) return RunItem{sent.run, next};
   }
   return std::nullopt;

@@ -110,12 +110,12 @@ class LocalWorker {
   PoolEnd pool_end_;
   int sentinel_ = -1;
   std::atomic<bool> is_spoilt_ = false;
-  std::atomic<uint64_t> sent_ = 0;  // runs
+  std::atomic<uint64_t> sent_ = 0;                      // runs
   std::array<SentRun, WorkerBoard::kSlots> sent_runs_;  // the last of them
   // The last thing told; and which of the runs that was, or an earlier one.
   RunItem last_told_;
   std::atomic<uint64_t> told_ = 0;
-  std::string packed_;  // kept for its memory
+  std::string packed_;      // kept for its memory
   std::deque<JobId> jobs_;  // those that it knows, the oldest first
 };
 

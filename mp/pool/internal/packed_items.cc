@@ -92,15 +92,15 @@ absl::StatusOr<PackedRun> PackedRun::Open(Parcel parcel, uint64_t items) {
     fits = starts.back() == bytes.size();
   }
   if (fits) return PackedRun(std::move(parcel), std::move(starts));
-  return absl::DataLossError(absl::StrCat("a run of ", items, " items in ",
-                                          bytes.size(), " bytes"));
+  return absl::DataLossError(
+      absl::StrCat("a run of ", items, " items in ", bytes.size(), " bytes"));
 }
 
 Parcel PackedRun::Take(uint64_t item) {
   if (starts_.empty()) return std::move(parcel_);
-  return {parcel_.bytes.substr(starts_[item],
-                               starts_[item + 1] - starts_[item]),
-          {}};
+  return {
+      parcel_.bytes.substr(starts_[item], starts_[item + 1] - starts_[item]),
+      {}};
 }
 
 }  // namespace mp::internal

@@ -70,7 +70,8 @@ class PackedRun {
       : parcel_(std::move(parcel)), starts_(std::move(starts)) {}
 
   Parcel parcel_;
-  std::vector<uint64_t> starts_;  // of each item, and the end; none for one item
+  std::vector<uint64_t>
+      starts_;  // of each item, and the end; none for one item
 };
 
 }  // namespace mp::internal

@@ -34,8 +34,8 @@ TEST(PackedItemsTest, ARunHasWhatItsItemsWere) {
   for (const ItemRange range : {ItemRange{0, 100}, ItemRange{40, 60},
                                 ItemRange{0, 1}, ItemRange{99, 100}}) {
     std::string packed;
-    auto run = PackedRun::Open(
-        {std::string(items.Pack(range, packed)), {}}, range.size());
+    auto run = PackedRun::Open({std::string(items.Pack(range, packed)), {}},
+                               range.size());
     ASSERT_THAT(run, IsOk());
     for (uint64_t i = 0; i < range.size(); ++i) {
       EXPECT_EQ(run->Take(i).bytes.size(), range.first + i);
@@ -75,8 +75,8 @@ TEST(PackedRunTest, RefusesWhatIsNotSoManyItems) {
   std::string packed;
   const std::string good(items.Pack({0, 3}, packed));
   EXPECT_THAT(PackedRun::Open({good, {}}, 3), IsOk());
-  for (const uint64_t count : {uint64_t{0}, uint64_t{2}, uint64_t{4},
-                               ~uint64_t{0}}) {
+  for (const uint64_t count :
+       {uint64_t{0}, uint64_t{2}, uint64_t{4}, ~uint64_t{0}}) {
     EXPECT_THAT(PackedRun::Open({good, {}}, count),
                 StatusIs(absl::StatusCode::kDataLoss))
         << count;

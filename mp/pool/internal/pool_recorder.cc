@@ -60,7 +60,8 @@ void PoolRecorder::OnSent(WorkerId id, RunId run, const TaskSpec& spec,
   if (spec.payload != nullptr) {
     sent.first_index = spec.payload->first_index;
     sent.function = spec.payload->function_id;
-    const auto bytes = static_cast<int64_t>(spec.payload->items.BytesOf(items).size());
+    const auto bytes =
+        static_cast<int64_t>(spec.payload->items.BytesOf(items).size());
     worker.insights.bytes_sent += bytes;
     totals_.bytes_sent += bytes;
   }

@@ -38,7 +38,8 @@ class PoolRecorderTest : public ::testing::Test {
 
   static TaskSpec Spec(uint64_t items, uint64_t first_index = 0) {
     auto payload = std::make_shared<TaskPayload>();
-    for (uint64_t i = 0; i < items; ++i) payload->items.Add({std::string(100, 'x'), {}});
+    for (uint64_t i = 0; i < items; ++i)
+      payload->items.Add({std::string(100, 'x'), {}});
     payload->function_id = FunctionIdOf<int (*)(int)>::Of(&Hash);
     payload->first_index = first_index;
     TaskSpec spec;

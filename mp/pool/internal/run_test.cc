@@ -28,8 +28,8 @@ TEST(RunTest, KnowsWhatIsLeftBesideThoseDoneBeforeTheirTurn) {
   run.MarkDone(1);
   run.MarkDone(4);
   EXPECT_TRUE(run.IsDone(4));
-  EXPECT_THAT(run.Left().ranges(), ElementsAre(ItemRange{0, 1}, ItemRange{2, 4},
-                                      ItemRange{5, 6}));
+  EXPECT_THAT(run.Left().ranges(),
+              ElementsAre(ItemRange{0, 1}, ItemRange{2, 4}, ItemRange{5, 6}));
   run.MarkDone(0);
   EXPECT_EQ(run.next(), 2u);
   EXPECT_EQ(run.TakeLast(100), (ItemRange{5, 6}));

@@ -25,7 +25,7 @@ namespace mp::internal {
 namespace {
 
 // Enough that a worker has items while the next ones are read.
-constexpr size_t kItemsPerWorker = 16;
+constexpr size_t kItemsPerWorker = 64;
 
 uint64_t BufferSize(const std::weak_ptr<Engine>& engine,
                     const TaskOptions& options) {

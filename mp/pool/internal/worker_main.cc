@@ -97,8 +97,7 @@ class PoolWorker {
   absl::Status RunAll(ToWorker message) {
     absl::StatusOr<PackedRun> items =
         PackedRun::Open(std::move(message.parcel), message.items);
-    ItemClaims& claims =
-        board_.claims[message.number % WorkerBoard::kSlots];
+    ItemClaims& claims = board_.claims[message.number % WorkerBoard::kSlots];
     uint64_t next = 0;
     while (claims.Take() == next && next < message.items) {
       if (board_.interrupted == message.run) break;
@@ -150,7 +149,8 @@ class PoolWorker {
     Decoder arguments(items->Take(at));
     const absl::Status read =
         RunCatching([&] { return job->ReadNext(arguments); });
-    if (!read.ok()) return Explain("the worker cannot read the arguments", read);
+    if (!read.ok())
+      return Explain("the worker cannot read the arguments", read);
     const CurrentTaskScope scope(board_.interrupted, item.run);
     return job->RunNext();
   }
