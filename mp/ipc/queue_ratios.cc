@@ -70,9 +70,9 @@ void RunRoundTrips(ScriptPeer& python, PairedBenchmark& benchmark) {
   const Measure ours =
       RoundTripTime(kBytes, Placement::kAnywhere, QueueCarrier());
   benchmark.Compare("64 B round trip", "CPython Pipe", ours,
-                    python.Does("round_trip.Pipe.64"), 1.0 / 40, 1000);
+                    python.Does("round_trip.Pipe.64"), 1.0 / 40, 10000, 1000);
   benchmark.Compare("64 B round trip", "CPython Queue", ours,
-                    python.Does("round_trip.Queue.64"), 1.0 / 60, 1000);
+                    python.Does("round_trip.Queue.64"), 1.0 / 60, 10000, 1000);
 }
 
 // ---- One way, one to one
@@ -117,7 +117,7 @@ void RunOneToOne(const Targets& targets, ScriptPeer& python,
     benchmark.Compare(
         what, absl::StrCat("CPython ", kind), FlowTime(flow, QueueCarrier()),
         python.Does(absl::StrCat("flow.", kind, ".", targets.bytes, ".1.1")),
-        targets.cpython, targets.python_runs);
+        targets.cpython, targets.runs, targets.python_runs);
   };
   cpython("Queue");
   cpython("SimpleQueue");
@@ -138,7 +138,7 @@ void RunSeveral(int producers, int consumers, ScriptPeer& python,
     benchmark.Compare(
         what, "CPython Queue", ours(),
         python.Does(absl::StrCat("flow.Queue.64.", producers, ".", consumers)),
-        1.0 / 100, 5000);
+        1.0 / 100, 100'000, 5000);
   };
   run(what, {});
   run(absl::StrCat(what, ", by producer"), {.order = QueueOrder::kPerProducer});

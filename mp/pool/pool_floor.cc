@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -58,43 +59,70 @@ struct Task {
   uint64_t argument;
 };
 
-// One writer, one reader.
+// Any number of writers and readers.
+//
+// Source: Dmitry Vyukov, "Bounded MPMC queue", 1024cores.net.
 class TaskRing {
  public:
+  TaskRing() {
+    for (uint64_t i = 0; i < kSlots; ++i) slots_[i].turn = i;
+  }
+
   bool TryPut(const Task& task) {
-    const uint64_t written = written_.load(std::memory_order_relaxed);
-    if (written - taken_.load(std::memory_order_acquire) == kSlots) {
-      return false;
+    uint64_t at = written_.load(std::memory_order_relaxed);
+    while (true) {
+      Slot& slot = slots_[at % kSlots];
+      const uint64_t turn = slot.turn.load(std::memory_order_acquire);
+      if (turn < at) return false;
+      if (turn > at) {
+        at = written_.load(std::memory_order_relaxed);
+      } else if (written_.compare_exchange_weak(at, at + 1,
+                                                std::memory_order_relaxed)) {
+        slot.task = task;
+        slot.turn.store(at + 1, std::memory_order_release);
+        return true;
+      }
     }
-    tasks_[written % kSlots] = task;
-    written_.store(written + 1, std::memory_order_release);
-    return true;
   }
 
   bool TryGet(Task& task) {
-    const uint64_t taken = taken_.load(std::memory_order_relaxed);
-    if (written_.load(std::memory_order_acquire) == taken) return false;
-    task = tasks_[taken % kSlots];
-    taken_.store(taken + 1, std::memory_order_release);
-    return true;
+    uint64_t at = taken_.load(std::memory_order_relaxed);
+    while (true) {
+      Slot& slot = slots_[at % kSlots];
+      const uint64_t turn = slot.turn.load(std::memory_order_acquire);
+      if (turn < at + 1) return false;
+      if (turn > at + 1) {
+        at = taken_.load(std::memory_order_relaxed);
+      } else if (taken_.compare_exchange_weak(at, at + 1,
+                                              std::memory_order_relaxed)) {
+        task = slot.task;
+        slot.turn.store(at + kSlots, std::memory_order_release);
+        return true;
+      }
+    }
   }
 
  private:
-  static constexpr uint64_t kSlots = 64;
+  static constexpr uint64_t kSlots = 1024;
 
-  alignas(64) std::atomic<uint64_t> written_;
-  alignas(64) std::atomic<uint64_t> taken_;
-  alignas(64) Task tasks_[kSlots];
+  struct Slot {
+    std::atomic<uint64_t> turn;
+    Task task;
+  };
+
+  alignas(64) std::atomic<uint64_t> written_ = 0;
+  alignas(64) std::atomic<uint64_t> taken_ = 0;
+  alignas(64) Slot slots_[kSlots];
 };
 
 struct Rings {
-  std::atomic<bool> ready;
+  std::atomic<int> ready = 0;
   TaskRing tasks;
   TaskRing results;
 };
 
 void Echo(Rings& rings) {
-  rings.ready = true;
+  ++rings.ready;
   while (true) {
     Task task;
     SpinUntil([&] { return rings.tasks.TryGet(task); });
@@ -102,14 +130,12 @@ void Echo(Rings& rings) {
   }
 }
 
-void FeedAndCollect(Rings* rings, size_t workers, uint64_t tasks) {
+void FeedAndCollect(Rings& rings, uint64_t tasks) {
   uint64_t fed = 0;
   uint64_t collected = 0;
   SpinUntil([&] {
-    for (size_t i = 0; i < workers; ++i) {
-      while (fed < tasks && rings[i].tasks.TryPut({0, fed, 0})) ++fed;
-      for (Task task; rings[i].results.TryGet(task);) ++collected;
-    }
+    while (fed < tasks && rings.tasks.TryPut({0, fed, 0})) ++fed;
+    for (Task task; rings.results.TryGet(task);) ++collected;
     return collected == tasks;
   });
 }
@@ -118,19 +144,18 @@ void FeedAndCollect(Rings* rings, size_t workers, uint64_t tasks) {
 
 Measure RingsTime(int workers) {
   return [workers](int runs) -> absl::StatusOr<absl::Duration> {
-    const auto count = static_cast<size_t>(workers);
-    MP_ASSIGN_OR_RETURN(const auto rings, Share<Rings>(count));
+    MP_ASSIGN_OR_RETURN(const auto memory, Share<Rings>(1));
+    Rings& rings = *new (memory.get()) Rings;
     std::vector<Child> children;
-    for (size_t i = 0; i < count; ++i) {
-      Rings& its = rings.get()[i];
+    for (int i = 0; i < workers; ++i) {
       children.push_back(RunInChild([&] {
-        Echo(its);
+        Echo(rings);
         return absl::OkStatus();
       }));
-      SpinUntil([&] { return its.ready.load(); });
     }
+    SpinUntil([&] { return rings.ready.load() == workers; });
     const absl::Time begin = absl::Now();
-    FeedAndCollect(rings.get(), count, static_cast<uint64_t>(runs));
+    FeedAndCollect(rings, static_cast<uint64_t>(runs));
     return absl::Now() - begin;
   };
 }

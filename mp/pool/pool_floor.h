@@ -7,9 +7,9 @@
 // nothing is done but to hand them over.
 namespace mp {
 
-// Tasks of 24 bytes that go to `workers` processes through a ring of each in
-// shared memory, and come back through another one, while one process feeds and
-// collects. Nobody sleeps.
+// Tasks of 24 bytes that go to `workers` processes through a ring in shared
+// memory that all of them read, and come back through another one, while one
+// process feeds and collects. Nobody sleeps.
 testing::Measure RingsTime(int workers);
 
 // Items of a range that processes take by a shared counter, an eighth of their

@@ -140,6 +140,29 @@ TEST_P(PoolInputTest, StreamsGiveWhatTheirInputThrowsInItsPlace) {
   }
 }
 
+// However many items its input has.
+TEST_P(PoolInputTest, StreamOfAPoolThatIsClosedEnds) {
+  auto pool = MakePool();
+  ASSERT_THAT(pool, IsOk());
+  int read = 0;
+  auto results = pool->Imap(Square, CountingRange(&read), {.buffer_size = 8});
+  ASSERT_THAT(*results.Next(kLong), IsOkAndHolds(0));
+  pool->Close();
+  int values = 1;
+  int refused = 0;
+  while (const auto result = results.Next(kLong)) {
+    if (result->ok()) {
+      EXPECT_EQ(refused, 0);
+      EXPECT_THAT(*result, IsOkAndHolds(values * values));
+      ++values;
+    } else {
+      EXPECT_THAT(*result, StatusIs(absl::StatusCode::kFailedPrecondition));
+      ASSERT_LE(++refused, 8);
+    }
+  }
+  EXPECT_GE(refused, 1);
+}
+
 TEST_P(PoolInputTest, ItemThatCannotBeWrittenFailsAlone) {
   auto pool = MakePool();
   ASSERT_THAT(pool, IsOk());

@@ -14,6 +14,7 @@
 #include <iostream>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -119,8 +120,8 @@ class Ratios {
   void Run() {
     const Measure rings = RingsTime(kWorkers);
     const Measure one = MapTime({.chunk_size = 1});
-    benchmark_.Compare("map, chunk 1", "rings", one, rings, 2, 50'000);
-    CompareCPython("map, chunk 1", "Pool.map.1", one, 1.0 / 100, 5000);
+    benchmark_.Compare("map, chunk 1", "rings", one, rings, 2, 100'000);
+    CompareCPython("map, chunk 1", "Pool.map.1", one, 1.0 / 100, 100'000, 5000);
 
     const Measure chunks = MapTime({});
     benchmark_.Compare("map, default chunk", "claims", chunks,
@@ -132,14 +133,14 @@ class Ratios {
 
     const Measure imap = ImapTime();
     benchmark_.Compare("imap", "rings", imap, rings, 6, 20'000);
-    CompareCPython("imap", "Pool.imap", imap, 1.0 / 50, 5000);
+    CompareCPython("imap", "Pool.imap", imap, 1.0 / 50, 20'000, 5000);
 
     const Measure apply_async = ApplyAsyncTime();
     benchmark_.Compare("apply_async", "rings", apply_async, rings, 6, 20'000);
     CompareCPython("apply_async", "Pool.apply_async", apply_async, 1.0 / 50,
-                   5000);
+                   20'000, 5000);
     CompareCPython("apply_async", "Executor.submit", apply_async, 1.0 / 50,
-                   2000);
+                   20'000, 2000);
 
     const Measure apply = ApplyTime();
     benchmark_.Compare("apply, asleep", "two wakes", apply, TwoWakesTime(), 1.3,
@@ -149,9 +150,10 @@ class Ratios {
 
  private:
   void CompareCPython(absl::string_view what, const std::string& with,
-                      const Measure& ours, double target, int runs) {
+                      const Measure& ours, double target, int runs,
+                      std::optional<int> python_runs = std::nullopt) {
     benchmark_.Compare(what, absl::StrCat("CPython ", with), ours,
-                       python_.Does(with), target, runs);
+                       python_.Does(with), target, runs, python_runs);
   }
 
   ScriptPeer& python_;

@@ -121,6 +121,7 @@ Verdict Judge(double ratio, double target) {
 absl::StatusOr<PairFigures> MeasurePair(const Pair& pair, int pairs) {
   MP_RETURN_IF_ERROR(MeasureOne(pair.ours, 1).status());
   MP_RETURN_IF_ERROR(MeasureOne(pair.floor, 1).status());
+  const int floor_runs = pair.floor_runs.value_or(pair.runs);
   std::vector<absl::Duration> ours(pairs);
   std::vector<absl::Duration> floor(pairs);
   std::vector<double> ratios(pairs);
@@ -129,7 +130,7 @@ absl::StatusOr<PairFigures> MeasurePair(const Pair& pair, int pairs) {
     if (ours_first) {
       MP_ASSIGN_OR_RETURN(ours[i], MeasureOne(pair.ours, pair.runs));
     }
-    MP_ASSIGN_OR_RETURN(floor[i], MeasureOne(pair.floor, pair.runs));
+    MP_ASSIGN_OR_RETURN(floor[i], MeasureOne(pair.floor, floor_runs));
     if (!ours_first) {
       MP_ASSIGN_OR_RETURN(ours[i], MeasureOne(pair.ours, pair.runs));
     }
@@ -186,12 +187,14 @@ void PairedBenchmark::Run(const Pair& pair) {
 
 void PairedBenchmark::Compare(absl::string_view what, absl::string_view with,
                               const Measure& ours, const Measure& floor,
-                              double target, int runs) {
+                              double target, int runs,
+                              std::optional<int> floor_runs) {
   Run({.name = absl::StrCat(what, " / ", with),
        .ours = ours,
        .floor = floor,
        .target = target,
-       .runs = runs});
+       .runs = runs,
+       .floor_runs = floor_runs});
 }
 
 void PairedBenchmark::WriteRow(const Pair& pair,

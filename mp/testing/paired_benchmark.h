@@ -2,6 +2,7 @@
 #define MP_TESTING_PAIRED_BENCHMARK_H_
 
 #include <functional>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -44,6 +45,11 @@ struct Pair {
   // How often each is done in a sample. More of it evens out what a single run
   // catches of the rest of the machine.
   int runs = 1;
+
+  // The same for `floor`, where it takes so much longer that as many would take
+  // minutes, and so few of ours would be its start and nothing else. Default:
+  // `runs`.
+  std::optional<int> floor_runs = std::nullopt;
 };
 
 enum class Verdict {
@@ -118,7 +124,7 @@ class PairedBenchmark {
   // The same for a pair "WHAT / WITH".
   void Compare(absl::string_view what, absl::string_view with,
                const Measure& ours, const Measure& floor, double target,
-               int runs);
+               int runs, std::optional<int> floor_runs = std::nullopt);
 
   // Writes the sum of it. Returns the exit status: 1 if `check` was asked for
   // and a row is slower than half its target or failed, or none was measured;

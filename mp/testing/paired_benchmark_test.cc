@@ -17,6 +17,7 @@ namespace mp::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -135,6 +136,25 @@ TEST(JudgeTest, HoldsASpeedUpToTheSameRule) {
   EXPECT_EQ(Judge(1 / 8.1, 1 / 10.0), Verdict::kMet);
   EXPECT_EQ(Judge(1 / 7.9, 1 / 10.0), Verdict::kHalf);
   EXPECT_EQ(Judge(1 / 4.9, 1 / 10.0), Verdict::kMissed);
+}
+
+TEST(MeasurePairTest, RunsEachSideAsOftenAsAsked) {
+  std::vector<int> ours, floor;
+  const auto counts = [](std::vector<int>& runs) {
+    return [&runs](int count) -> absl::StatusOr<absl::Duration> {
+      runs.push_back(count);
+      return absl::Seconds(count);
+    };
+  };
+  Pair pair = {.ours = counts(ours), .floor = counts(floor), .runs = 7};
+  ASSERT_THAT(MeasurePair(pair, 1), IsOk());
+  EXPECT_THAT(floor, ElementsAre(1, 7));
+  pair.floor_runs = 3;
+  const auto figures = MeasurePair(pair, 1);
+  ASSERT_THAT(figures, IsOk());
+  EXPECT_THAT(ours, ElementsAre(1, 7, 1, 7));
+  EXPECT_THAT(floor, ElementsAre(1, 7, 1, 3));
+  EXPECT_DOUBLE_EQ(figures->ratio, 1);
 }
 
 TEST(MeasurePairTest, IsForOneRun) {

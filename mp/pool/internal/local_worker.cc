@@ -69,17 +69,23 @@ absl::StatusOr<std::unique_ptr<LocalWorker>> LocalWorker::Start(
   auto worker = std::unique_ptr<LocalWorker>(
       new LocalWorker(std::move(process), std::move(ends.first),
                       std::move(memory), std::move(bell)));
-  MP_ASSIGN_OR_RETURN(worker->sentinel_, worker->process_.sentinel());
+  const absl::Status welcomed = worker->Welcome(options);
+  if (welcomed.ok()) return worker;
+  // A thread sees that its pool is gone.
+  if (worker->process_.Kill().ok()) worker->process_.Join().IgnoreError();
+  return welcomed;
+}
+
+absl::Status LocalWorker::Welcome(const LocalWorkerOptions& options) {
+  MP_ASSIGN_OR_RETURN(sentinel_, process_.sentinel());
   ToWorker hello;
   hello.kind = ToWorker::Kind::kInitializer;
   const Parcel nothing;
   const Parcel* const initializer = options.initializer.get();
-  const absl::Status said = worker->pool_end_.Say(
+  const absl::Status said = pool_end_.Say(
       std::move(hello), initializer == nullptr ? nothing : *initializer);
   // One that is dead by now is seen to have ended soon.
-  if (said.ok() || absl::IsUnavailable(said)) return worker;
-  worker->Kill();
-  return said;
+  return absl::IsUnavailable(said) ? absl::OkStatus() : said;
 }
 
 // What it forgets was needed by none but tasks that it has got before.

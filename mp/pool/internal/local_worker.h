@@ -102,6 +102,7 @@ class LocalWorker {
     std::atomic<uint64_t> end;  // but for what was taken back
   };
 
+  absl::Status Welcome(const LocalWorkerOptions& options);
   absl::Status SendJob(const TaskPayload& payload);
   void NoteTold(RunItem item);
   std::optional<RunItem> FirstUntold() const;

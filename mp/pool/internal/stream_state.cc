@@ -162,17 +162,16 @@ void StreamState::FeedItems() {
       fed_);
   const absl::Status read = RunCatching([&] {
     while (!at_end_ && batch.next() - given_ + chunk_size_ <= buffer_size_ &&
-           !batch.is_old()) {
+           !batch.is_old() && batch.refusal().ok()) {
       FeedChunk(batch);
     }
     return absl::OkStatus();
   });
   batch.Submit();
   fed_ = batch.next();
-  if (!read.ok()) {
-    results_->Add(fed_++, read);
-    at_end_ = true;
-  }
+  if (!read.ok()) results_->Add(fed_++, read);
+  // A pool that takes nothing more will not do so later.
+  if (!read.ok() || !batch.refusal().ok()) at_end_ = true;
   if (at_end_) submission_.EndInput();
 }
 

@@ -235,10 +235,9 @@ void ItemBatch::Add(absl::StatusOr<Parcel> item) {
 void ItemBatch::Submit() {
   const uint64_t count = items_.size();
   if (count == 0) return;
-  const absl::Status submitted =
-      submission_.Submit(job_, std::exchange(items_, PackedItems()), chunk_,
-                         options_, make_handler_(first_));
-  if (!submitted.ok()) return Refuse(count, submitted);
+  refusal_ = submission_.Submit(job_, std::exchange(items_, PackedItems()),
+                                chunk_, options_, make_handler_(first_));
+  if (!refusal_.ok()) return Refuse(count, refusal_);
   first_ += count;
 }
 

@@ -106,6 +106,9 @@ class ItemBatch {
   // The index of the next item.
   uint64_t next() const { return first_ + items_.size(); }
 
+  // Why the pool has taken some of them no more; OK as long as it does.
+  const absl::Status& refusal() const { return refusal_; }
+
   // Whether what was added has waited for as long as it may. Submit() is due
   // then, which Add() sees to by itself.
   bool is_old() const;
@@ -122,6 +125,7 @@ class ItemBatch {
   uint64_t first_;
   PackedItems items_;
   absl::Duration begun_;
+  absl::Status refusal_;
 };
 
 // Writes the arguments of one item. What that throws is an error, too.
