@@ -147,6 +147,7 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnTaskEnd(TaskId task) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  static void WatchExit();
   absl::Status AwaitWorkers(int min_workers) ABSL_LOCKS_EXCLUDED(mutex_);
   void TakeIn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void StopSubmissions(const absl::Status& why)
