@@ -29,6 +29,7 @@
 #include "mp/base/status_macros.h"
 #include "mp/ipc/address.h"
 #include "mp/ipc/connection.h"
+#include "mp/ipc/internal/accepting.h"
 #include "mp/ipc/internal/guests.h"
 #include "mp/ipc/internal/listening_socket.h"
 #include "mp/ipc/internal/stream_socket.h"
@@ -40,26 +41,13 @@
 namespace mp {
 namespace {
 
+using ::mp::internal::CheckHandshakeOptions;
 using ::mp::internal::Guests;
+using ::mp::internal::kExhaustionPause;
+using ::mp::internal::ListenerIsClosed;
 using ::mp::internal::ListeningSocket;
-
-// How long an Accept() that finds no descriptor for a client waits for one.
-constexpr absl::Duration kExhaustionPause = absl::Milliseconds(50);
-
-absl::Status CheckOptions(const ListenerOptions& options) {
-  if (options.handshake_timeout <= absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("handshake_timeout is ",
-                     absl::FormatDuration(options.handshake_timeout),
-                     ", it must be above 0"));
-  }
-  if (options.max_handshakes < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("max_handshakes is ",
-                                                   options.max_handshakes,
-                                                   ", at least 1 is needed"));
-  }
-  return absl::OkStatus();
-}
+using ::mp::internal::NoAddress;
+using ::mp::internal::NoClientCame;
 
 ListeningSocket::Options SocketOptions(const ListenerOptions& options) {
   return {.backlog = options.backlog,
@@ -70,20 +58,6 @@ Guests::Options GuestOptions(const ListenerOptions& options) {
   return {.authkey = options.authkey.value_or(AuthKey()),
           .allow_md5 = options.allow_md5,
           .timeout = options.handshake_timeout};
-}
-
-// Where there is none.
-const Address& NoAddress() {
-  static const auto& none = *new Address;
-  return none;
-}
-
-absl::Status Closed() {
-  return absl::FailedPreconditionError("the listener is closed");
-}
-
-absl::Status NoneCame() {
-  return absl::DeadlineExceededError("no client came in time");
 }
 
 }  // namespace
@@ -194,9 +168,9 @@ void Listener::State::SetAlarm(absl::Duration left) {
 
 absl::StatusOr<Connection> Listener::State::Accept(const Deadline& deadline) {
   // Before the turn, which in a forked child may never come.
-  if (closed_) return Closed();
+  if (closed_) return ListenerIsClosed();
   const internal::Turn::Holder turn(turn_, deadline);
-  if (!turn.status().ok()) return NoneCame();
+  if (!turn.status().ok()) return NoClientCame();
   return AcceptInTurn(deadline);
 }
 
@@ -204,15 +178,15 @@ absl::StatusOr<Connection> Listener::State::AcceptInTurn(
     const Deadline& deadline) {
   bool expired = false;
   while (true) {
-    if (closed_) return Closed();
+    if (closed_) return ListenerIsClosed();
     MP_ASSIGN_OR_RETURN(std::optional<Connection> connection,
                         TryAccept(deadline));
     if (connection.has_value()) return *std::move(connection);
-    if (expired) return NoneCame();
+    if (expired) return NoClientCame();
     SetAlarm(guests_.TimeLeft());
     // Close() says that it closes, then sets the alarm off: either this is seen
     // here, or the alarm is not put off any more.
-    if (closed_) return Closed();
+    if (closed_) return ListenerIsClosed();
     MP_ASSIGN_OR_RETURN(const bool ready,
                         WaitForFd(epoll_.get(), POLLIN, deadline));
     expired = !ready || deadline.Expired();
@@ -270,7 +244,7 @@ Listener::State::NextClient(const Deadline& deadline) {
       WaitForFd(socket_->fd(), POLLIN, Deadline(absl::ZeroDuration())));
   if (!waiting) return std::nullopt;
   SetAlarm(absl::InfiniteDuration());
-  if (closed_) return Closed();
+  if (closed_) return ListenerIsClosed();
   MP_RETURN_IF_ERROR(
       WaitForFd(alarm_.get(), POLLIN,
                 Deadline(std::min(kExhaustionPause, deadline.Remaining())))
@@ -321,7 +295,9 @@ absl::StatusOr<Listener> Listener::FromFd(Fd socket, const Options& options) {
 absl::StatusOr<Listener> Listener::Make(
     absl::string_view operation, const Options& options,
     absl::FunctionRef<absl::StatusOr<internal::ListeningSocket>()> listen) {
-  MP_RETURN_IF_ERROR(internal::WithOperation(operation, CheckOptions(options)));
+  MP_RETURN_IF_ERROR(internal::WithOperation(
+      operation, CheckHandshakeOptions(options.handshake_timeout,
+                                       options.max_handshakes)));
   absl::StatusOr<ListeningSocket> socket = listen();
   if (!socket.ok()) return internal::WithOperation(operation, socket.status());
   auto state = std::make_shared<State>(*std::move(socket), options);
@@ -341,7 +317,8 @@ Listener::~Listener() { Close(); }
 
 absl::StatusOr<Connection> Listener::Accept(absl::Duration timeout) {
   constexpr absl::string_view kOperation = "Listener::Accept";
-  if (state_ == nullptr) return internal::WithOperation(kOperation, Closed());
+  if (state_ == nullptr)
+    return internal::WithOperation(kOperation, ListenerIsClosed());
   absl::StatusOr<Connection> connection = state_->Accept(Deadline(timeout));
   if (connection.ok()) return connection;
   return internal::WithOperation(kOperation, connection.status());

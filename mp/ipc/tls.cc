@@ -30,6 +30,7 @@
 #include "mp/base/status_macros.h"
 #include "mp/ipc/address.h"
 #include "mp/ipc/connection.h"
+#include "mp/ipc/internal/accepting.h"
 #include "mp/ipc/internal/listening_socket.h"
 #include "mp/ipc/internal/socket_address.h"
 #include "mp/ipc/internal/stream_socket.h"
@@ -43,15 +44,17 @@
 namespace mp {
 namespace {
 
+using ::mp::internal::CheckHandshakeOptions;
+using ::mp::internal::kExhaustionPause;
+using ::mp::internal::ListenerIsClosed;
 using ::mp::internal::ListeningSocket;
+using ::mp::internal::NoAddress;
+using ::mp::internal::NoClientCame;
 using ::mp::internal::SocketAddress;
 using ::mp::internal::TlsContext;
 using ::mp::internal::TlsHandshake;
 using ::mp::internal::TlsTransport;
 using ::mp::internal::WithOperation;
-
-// How long an Accept() that finds no descriptor for a client waits for one.
-constexpr absl::Duration kExhaustionPause = absl::Milliseconds(50);
 
 // A client that has connected, and the handshake with it.
 struct Guest {
@@ -65,18 +68,8 @@ absl::Status CheckOptions(const Address& address, const TlsOptions& options) {
     return absl::InvalidArgumentError(
         "TLS is for TCP addresses; others never leave the machine");
   }
-  if (options.handshake_timeout <= absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("handshake_timeout is ",
-                     absl::FormatDuration(options.handshake_timeout),
-                     ", it must be above 0"));
-  }
-  if (options.max_handshakes < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("max_handshakes is ",
-                                                   options.max_handshakes,
-                                                   ", at least 1 is needed"));
-  }
-  return absl::OkStatus();
+  return CheckHandshakeOptions(options.handshake_timeout,
+                               options.max_handshakes);
 }
 
 // A key that can be guessed does for this machine only: who has seen a handshake
@@ -96,20 +89,6 @@ absl::Status CheckKeyLength(const TlsOptions& options,
 Connection MakeConnection(TlsHandshake handshake) {
   return Connection::FromTransport(
       std::make_unique<TlsTransport>(std::move(handshake)));
-}
-
-absl::Status Closed() {
-  return absl::FailedPreconditionError("the listener is closed");
-}
-
-absl::Status NoneCame() {
-  return absl::DeadlineExceededError("no client came in time");
-}
-
-// Where there is none.
-const Address& NoAddress() {
-  static const auto& none = *new Address;
-  return none;
 }
 
 }  // namespace
@@ -176,13 +155,13 @@ class TlsListener::State {
 absl::StatusOr<Connection> TlsListener::State::Accept(
     const Deadline& deadline) {
   // Before the turn, which in a forked child may never come.
-  if (closed_) return Closed();
+  if (closed_) return ListenerIsClosed();
   if (!owner_.IsThisProcess()) {
     return absl::FailedPreconditionError(
         "the listener is another process's, from which this one was forked");
   }
   const internal::Turn::Holder turn(turn_, deadline);
-  if (!turn.status().ok()) return NoneCame();
+  if (!turn.status().ok()) return NoClientCame();
   return AcceptInTurn(deadline);
 }
 
@@ -190,11 +169,11 @@ absl::StatusOr<Connection> TlsListener::State::AcceptInTurn(
     const Deadline& deadline) {
   bool expired = false;
   while (true) {
-    if (closed_) return Closed();
+    if (closed_) return ListenerIsClosed();
     MP_RETURN_IF_ERROR(LetClientsIn(deadline));
     MP_ASSIGN_OR_RETURN(std::optional<Connection> connection, GoOnWithGuests());
     if (connection.has_value()) return *std::move(connection);
-    if (expired) return NoneCame();
+    if (expired) return NoClientCame();
     MP_RETURN_IF_ERROR(Wait(deadline));
     expired = deadline.Expired();
   }
@@ -320,7 +299,7 @@ TlsListener::~TlsListener() { Close(); }
 
 absl::StatusOr<Connection> TlsListener::Accept(absl::Duration timeout) {
   constexpr absl::string_view kOperation = "TlsListener::Accept";
-  if (state_ == nullptr) return WithOperation(kOperation, Closed());
+  if (state_ == nullptr) return WithOperation(kOperation, ListenerIsClosed());
   absl::StatusOr<Connection> connection = state_->Accept(Deadline(timeout));
   if (connection.ok()) return connection;
   return WithOperation(kOperation, connection.status());

@@ -146,7 +146,8 @@ TEST(MeasurePairTest, RunsEachSideAsOftenAsAsked) {
       return absl::Seconds(count);
     };
   };
-  Pair pair = {.ours = counts(ours), .floor = counts(floor), .runs = 7};
+  Pair pair = PairOf(counts(ours), counts(floor));
+  pair.runs = 7;
   ASSERT_THAT(MeasurePair(pair, 1), IsOk());
   EXPECT_THAT(floor, ElementsAre(1, 7));
   pair.floor_runs = 3;
