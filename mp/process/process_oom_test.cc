@@ -47,19 +47,20 @@ class Cgroup {
   std::string Create() {
     std::ifstream own("/proc/self/cgroup");
     std::string line;
+    std::string missing = "there is no cgroup with memory";
     while (std::getline(own, line)) {
       absl::string_view path = line;
-      if (!absl::ConsumePrefix(&path, "0::")) continue;
-      path_ = absl::StrCat("/sys/fs/cgroup", path, "/mp-oom-", getpid());
+      if (absl::ConsumePrefix(&path, "0::")) {
+        missing = Make(absl::StrCat("/sys/fs/cgroup", path), "memory.max");
+      } else if (const size_t memory = line.find(":memory:");
+                 memory != std::string::npos) {
+        path.remove_prefix(memory + 8);
+        missing = Make(absl::StrCat("/sys/fs/cgroup/memory", path),
+                       "memory.limit_in_bytes");
+      }
+      if (missing.empty()) return "";
     }
-    if (path_.empty()) return "there is no cgroup of version 2";
-    if (mkdir(path_.c_str(), 0755) != 0) return "may not make " + path_;
-    made_ = true;
-    if (!Write(path_ + "/memory.max", absl::StrCat(kLimitBytes))) {
-      return "the memory of " + path_ + " cannot be limited";
-    }
-    Write(path_ + "/memory.swap.max", "0");  // where there is any
-    return "";
+    return missing;
   }
   ~Cgroup() {
     if (made_) rmdir(path_.c_str());
@@ -68,6 +69,19 @@ class Cgroup {
   bool Enter() const { return Write(path_ + "/cgroup.procs", "0"); }
 
  private:
+  // Makes one whose file `limit` takes the limit.
+  std::string Make(const std::string& parent, const std::string& limit) {
+    path_ = absl::StrCat(parent, "/mp-oom-", getpid());
+    if (mkdir(path_.c_str(), 0755) != 0) return "may not make " + path_;
+    made_ = Write(absl::StrCat(path_, "/", limit), absl::StrCat(kLimitBytes));
+    if (!made_) {
+      rmdir(path_.c_str());
+      return "the memory of " + path_ + " cannot be limited";
+    }
+    Write(path_ + "/memory.swap.max", "0");  // where there is any
+    return "";
+  }
+
   std::string path_;
   bool made_ = false;
 };

@@ -25,7 +25,8 @@ struct OomKills {
 // Reads the counts. `root` is "" but for tests.
 //
 // Source: Linux Documentation/admin-guide/cgroup-v2.rst, memory.events;
-//         /proc/vmstat, oom_kill (Linux 4.13).
+//         cgroup-v1/memory.rst, memory.oom_control; /proc/vmstat, oom_kill
+//         (Linux 4.13).
 OomKills ReadOomKills(const std::string& root);
 
 // Tells whether a child that was killed by SIGKILL, though not by us, was

@@ -1,9 +1,11 @@
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
@@ -46,14 +48,35 @@ std::optional<uint64_t> ReadCount(const std::string& path,
   return std::nullopt;
 }
 
-// Returns the path of this process's cgroup of version 2, which begins with a
-// slash.
-std::optional<std::string> OwnCgroup(const std::string& root) {
+// Returns what a line of /proc/self/cgroup says of the file that counts kills,
+// if its hierarchy is one that does: that of version 2, or that of the memory
+// controller in version 1.
+std::optional<std::string> CountingFile(absl::string_view line) {
+  const std::vector<absl::string_view> parts =
+      absl::StrSplit(line, absl::MaxSplits(':', 2));
+  if (parts.size() != 3) return std::nullopt;
+  if (parts[1].empty()) {
+    return absl::StrCat("/sys/fs/cgroup", parts[2], "/memory.events");
+  }
+  const std::vector<absl::string_view> controllers =
+      absl::StrSplit(parts[1], ',');
+  if (std::count(controllers.begin(), controllers.end(), "memory") == 0) {
+    return std::nullopt;
+  }
+  return absl::StrCat("/sys/fs/cgroup/", parts[1], parts[2],
+                      "/memory.oom_control");
+}
+
+std::optional<uint64_t> ReadOwnCgroup(const std::string& root) {
   const absl::StatusOr<std::string> text =
       ReadFile(absl::StrCat(root, "/proc/self/cgroup"));
   if (!text.ok()) return std::nullopt;
-  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
-    if (absl::ConsumePrefix(&line, "0::")) return std::string(line);
+  for (const absl::string_view line : absl::StrSplit(*text, '\n')) {
+    const std::optional<std::string> file = CountingFile(line);
+    if (!file.has_value()) continue;
+    const auto count = ReadCount(absl::StrCat(root, *file), "oom_kill");
+    // Of the two versions, one has the memory.
+    if (count.has_value()) return count;
   }
   return std::nullopt;
 }
@@ -70,11 +93,7 @@ bool Stayed(std::optional<uint64_t> before, std::optional<uint64_t> now) {
 
 OomKills ReadOomKills(const std::string& root) {
   OomKills kills;
-  if (const std::optional<std::string> cgroup = OwnCgroup(root)) {
-    kills.cgroup = ReadCount(
-        absl::StrCat(root, "/sys/fs/cgroup", *cgroup, "/memory.events"),
-        "oom_kill");
-  }
+  kills.cgroup = ReadOwnCgroup(root);
   kills.machine = ReadCount(absl::StrCat(root, "/proc/vmstat"), "oom_kill");
   return kills;
 }

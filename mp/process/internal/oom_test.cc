@@ -59,6 +59,15 @@ TEST_F(OomTest, ReadsBothCounts) {
   EXPECT_THAT(kills.machine, Optional(5u));
 }
 
+// Where both versions are mounted, one of them has the memory.
+TEST_F(OomTest, ReadsTheCountOfVersionOne) {
+  Remove("/sys/fs/cgroup/a/b/memory.events");
+  Write("/proc/self/cgroup", "9:cpu,cpuacct:/x\n4:memory:/c\n0::/a/b\n");
+  Write("/sys/fs/cgroup/memory/c/memory.oom_control",
+        "oom_kill_disable 0\nunder_oom 0\noom_kill 7\n");
+  EXPECT_THAT(ReadOomKills(root_).cgroup, Optional(7u));
+}
+
 TEST_F(OomTest, RootCgroupAndOldKernelsSayNothing) {
   Write("/proc/self/cgroup", "0::/\n");
   Write("/proc/vmstat", "nr_free_pages 4\n");
