@@ -20,10 +20,12 @@ bool TaskIsInterrupted();
 
 namespace internal {
 
-// Has TaskIsInterrupted() say whether `interrupted` is `task`.
+// Has TaskIsInterrupted() say whether `interrupted` is one of two numbers: the
+// one of what runs, or the one of a larger thing that it belongs to.
 class CurrentTaskScope {
  public:
-  CurrentTaskScope(const std::atomic<uint64_t>& interrupted, uint64_t task);
+  CurrentTaskScope(const std::atomic<uint64_t>& interrupted, uint64_t part,
+                   uint64_t whole);
   ~CurrentTaskScope();
   CurrentTaskScope(const CurrentTaskScope&) = delete;
   CurrentTaskScope& operator=(const CurrentTaskScope&) = delete;

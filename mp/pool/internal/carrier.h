@@ -2,6 +2,7 @@
 #define MP_POOL_INTERNAL_CARRIER_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "mp/pool/internal/item_ranges.h"
@@ -36,9 +37,10 @@ class Carrier {
   // ones of the run.
   virtual uint64_t Recall(WorkerId worker, RunId run, uint64_t from) = 0;
 
-  // Asks a worker to give up the item that it runs, and to leave the rest of
-  // that run alone.
-  virtual void Interrupt(WorkerId worker, RunId run) = 0;
+  // Asks a worker to give up an item, should it run it; or, where there is none,
+  // whatever it runs of a run, and to leave the rest of that run alone.
+  virtual void Interrupt(WorkerId worker, RunId run,
+                         std::optional<uint64_t> item) = 0;
 };
 
 }  // namespace mp::internal

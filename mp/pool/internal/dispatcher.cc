@@ -22,6 +22,9 @@
 namespace mp::internal {
 namespace {
 
+// So that no sum of some of them wraps.
+constexpr uint64_t kMaxChunk = uint64_t{1} << 32;
+
 // How long a worker may say nothing of what it has been sent.
 constexpr absl::Duration kPatience = absl::Seconds(1);
 
@@ -48,7 +51,7 @@ absl::Status Dispatcher::SubmitAs(TaskId id, TaskSpec spec, absl::Time now) {
   if (spec.items == 0) {
     return absl::InvalidArgumentError("a task without items");
   }
-  spec.chunk = std::clamp<uint64_t>(spec.chunk, 1, spec.items);
+  spec.chunk = std::clamp<uint64_t>(spec.chunk, 1, kMaxChunk);
   last_task_ = id;
   const ItemRange items = {0, spec.items};
   Preempt(spec.priority);
@@ -68,10 +71,7 @@ void Dispatcher::Cancel(TaskId id, absl::Time now) {
   for (auto& [worker_id, worker] : workers_) {
     for (size_t i = worker.runs.size(); i-- > 0;) {
       if (worker.runs[i].task() != id) continue;
-      const RunId run = worker.runs[i].id();
       SettleRange(id, TakeBack(worker_id, worker, i, 0), Cancelled());
-      const Run* const begun = FindRun(worker, run);
-      if (begun != nullptr) Warn(worker_id, worker, *begun, Cancelled(), now);
     }
   }
   Advance(now);
@@ -156,11 +156,11 @@ void Dispatcher::OnItemBegun(WorkerId id, RunItem item, absl::Time now) {
   if (worker->running.has_value() && worker->running->item == item) return;
   worker->running = Running{item, now};
   NoteHeard(*worker, now);
-  if (!tasks_.at(run->task()).cancelled) {
-    worker->warning.reset();  // it was for the item before
-  } else if (!worker->warning.has_value()) {
-    Warn(id, *worker, *run, Cancelled(), now);
+  // It may have been for the item before.
+  if (worker->warning.has_value() && !worker->warning->IsFor(item)) {
+    worker->warning.reset();
   }
+  WarnOfCancelled(now);
 }
 
 void Dispatcher::OnItemDone(WorkerId id, RunItem item, Outcome outcome,
@@ -175,7 +175,7 @@ void Dispatcher::OnItemDone(WorkerId id, RunItem item, Outcome outcome,
   const TaskId task = run->task();
   if (worker->running.has_value() && worker->running->item == item) {
     worker->running.reset();
-    if (run->interrupted && worker->warning.has_value() &&
+    if (worker->warning.has_value() && worker->warning->item == item.item &&
         worker->warning->run == item.run && !tasks_.at(task).cancelled) {
       outcome = worker->warning->verdict;
       worker->warning.reset();
@@ -186,8 +186,37 @@ void Dispatcher::OnItemDone(WorkerId id, RunItem item, Outcome outcome,
   if (is_over) Remove(*worker, 0);
   Settle(task, item.item, std::move(outcome));
   NoteHeard(*worker, now);
-  if (!is_over) return;
-  NotePace(*worker, now);
+  if (is_over) EndRun(*worker, now);
+}
+
+void Dispatcher::OnItemsDone(WorkerId id, RunItem first, Outcomes outcomes,
+                             absl::Time now) {
+  Worker* const worker = Find(id);
+  Run* const run =
+      worker == nullptr || worker->running.has_value() || worker->runs.empty()
+          ? nullptr
+          : &worker->runs.front();
+  // Where all is as it mostly is, it takes no thought for each.
+  if (run == nullptr || run->id() != first.run ||
+      !run->MarkNextDone(first.item, outcomes.size())) {
+    for (Outcome& outcome : outcomes) {
+      OnItemDone(id, first, std::move(outcome), now);
+      ++first.item;
+    }
+    return;
+  }
+  worker->ran = true;
+  idle_deaths_ = 0;
+  const TaskId task = run->task();
+  const bool is_over = run->is_over();
+  if (is_over) Remove(*worker, 0);
+  SettleSome(task, first.item, std::move(outcomes));
+  NoteHeard(*worker, now);
+  if (is_over) EndRun(*worker, now);
+}
+
+void Dispatcher::EndRun(Worker& worker, absl::Time now) {
+  NotePace(worker, now);
   Advance(now);
 }
 
@@ -225,7 +254,7 @@ absl::Time Dispatcher::NextTime() const {
       next = std::min(next, worker.idle_since + options_.idle_timeout);
     }
   }
-  if (broken_.ok() && Occupied() < Wanted()) next = std::min(next, next_start_);
+  if (broken_.ok() && LacksWorkers()) next = std::min(next, next_start_);
   return next;
 }
 
@@ -239,9 +268,16 @@ std::optional<TaskId> Dispatcher::TaskOf(WorkerId id, RunId run) const {
 }
 
 void Dispatcher::Settle(TaskId id, uint64_t item, Outcome outcome) {
-  sink_.OnOutcome({id, item}, std::move(outcome));
+  Outcomes outcomes;
+  outcomes.push_back(std::move(outcome));
+  SettleSome(id, item, std::move(outcomes));
+}
+
+void Dispatcher::SettleSome(TaskId id, uint64_t first, Outcomes outcomes) {
   const auto found = tasks_.find(id);
-  if (--found->second.left > 0) return;
+  found->second.left -= outcomes.size();
+  sink_.OnOutcomes({id, first}, std::move(outcomes));
+  if (found->second.left > 0) return;
   tasks_.erase(found);
   sink_.OnTaskEnd(id);
 }
@@ -272,7 +308,7 @@ void Dispatcher::SettleLost(Worker& worker, RunItem item,
   if (run == nullptr || run->IsDone(item.item)) return;
   Task& task = tasks_.at(run->task());
   absl::Status outcome;
-  if (worker.warning.has_value() && worker.warning->run == item.run) {
+  if (worker.warning.has_value() && worker.warning->IsFor(item)) {
     outcome = worker.warning->verdict;
   } else if (task.cancelled) {
     outcome = Cancelled();
@@ -387,7 +423,7 @@ void Dispatcher::Leave(Worker& worker) {
   const Run run = Remove(worker, 0);
   const ItemRanges left = run.Left();
   for (const ItemRange items : left.ranges()) {
-    if (run.interrupted || tasks_.at(run.task()).cancelled) {
+    if (tasks_.at(run.task()).cancelled) {
       Return(run.task(), items);
     } else {
       SettleRange(
@@ -403,16 +439,30 @@ void Dispatcher::LeaveAllBefore(Worker& worker, RunId run) {
 }
 
 void Dispatcher::Warn(WorkerId id, Worker& worker, const Run& run,
-                      absl::Status verdict, absl::Time now) {
-  worker.warning = Warning{run.id(), std::move(verdict),
+                      std::optional<uint64_t> item, absl::Status verdict,
+                      absl::Time now) {
+  worker.warning = Warning{run.id(), item, std::move(verdict),
                            now + tasks_.at(run.task()).spec.grace};
-  carrier_.Interrupt(id, run.id());
+  carrier_.Interrupt(id, run.id(), item);
+}
+
+// One that is at its first run, of a task that was cancelled, is to give it up.
+// Of its others it has begun none, or the first is over and not heard of yet.
+void Dispatcher::WarnOfCancelled(absl::Time now) {
+  for (auto& [id, worker] : workers_) {
+    if (worker.runs.empty() || worker.warning.has_value()) continue;
+    const Run& run = worker.runs.front();
+    if (!tasks_.at(run.task()).cancelled) continue;
+    Warn(id, worker, run, std::nullopt, Cancelled(), now);
+  }
 }
 
 void Dispatcher::CheckLimits(WorkerId id, Worker& worker, absl::Time now) {
   if (worker.warning.has_value()) {
     if (now < worker.warning->kill_at) return;
     worker.warning->kill_at = absl::InfiniteFuture();
+    // A thread goes on.
+    TakeBackAll(id, worker);
     Kill(id, worker);
   } else if (worker.running.has_value()) {
     InterruptLate(id, worker, now);
@@ -421,11 +471,10 @@ void Dispatcher::CheckLimits(WorkerId id, Worker& worker, absl::Time now) {
 
 // What it was to run after that runs elsewhere.
 void Dispatcher::InterruptLate(WorkerId id, Worker& worker, absl::Time now) {
-  Run& run = *FindRun(worker, worker.running->item.run);
+  const Run& run = *FindRun(worker, worker.running->item.run);
   const absl::Duration limit = tasks_.at(run.task()).spec.time_limit;
   if (now < worker.running->since + limit) return;
-  run.interrupted = true;
-  Warn(id, worker, run, Late(limit), now);
+  Warn(id, worker, run, worker.running->item.item, Late(limit), now);
   TakeBackAll(id, worker);
 }
 
@@ -455,7 +504,8 @@ void Dispatcher::CheckSilence(WorkerId id, Worker& worker, absl::Time now) {
   const Run& run = worker.runs.front();
   const absl::Duration limit = tasks_.at(run.task()).spec.time_limit;
   if (now < worker.unheard_since + kPatience + limit) return;
-  worker.warning = Warning{run.id(), Late(limit), absl::InfiniteFuture()};
+  worker.warning =
+      Warning{run.id(), std::nullopt, Late(limit), absl::InfiniteFuture()};
   Kill(id, worker);
 }
 

@@ -29,7 +29,8 @@ namespace mp::internal {
 class OutcomeSink {
  public:
   virtual ~OutcomeSink() = default;
-  virtual void OnOutcome(TaskItem item, Outcome outcome) = 0;
+  // Of an item and those that follow it.
+  virtual void OnOutcomes(TaskItem first, Outcomes outcomes) = 0;
   virtual void OnTaskEnd(TaskId task) = 0;
 };
 
@@ -138,6 +139,9 @@ class Dispatcher {
   void OnItemBegun(WorkerId worker, RunItem item, absl::Time now);
   void OnItemDone(WorkerId worker, RunItem item, Outcome outcome,
                   absl::Time now);
+  // The same for this item and those that follow it, at less cost.
+  void OnItemsDone(WorkerId worker, RunItem first, Outcomes outcomes,
+                   absl::Time now);
   // It has nothing to do any more with what it was sent up to this run. What it
   // has not told of that is lost.
   void OnRanAllUpTo(WorkerId worker, RunId run, absl::Time now);
@@ -179,8 +183,13 @@ class Dispatcher {
   // A worker that was asked to give up what it runs.
   struct Warning {
     RunId run;
-    absl::Status verdict;  // for what it runs when it is killed
+    std::optional<uint64_t> item;  // none: whatever it runs of that
+    absl::Status verdict;          // for what it runs when it is killed
     absl::Time kill_at;
+
+    bool IsFor(RunItem running) const {
+      return run == running.run && item.value_or(running.item) == running.item;
+    }
   };
 
   struct Worker {
@@ -205,6 +214,8 @@ class Dispatcher {
 
   // What becomes of items. An outcome may end the task, and then it is gone.
   void Settle(TaskId id, uint64_t item, Outcome outcome);
+  void SettleSome(TaskId id, uint64_t first, Outcomes outcomes);
+  void EndRun(Worker& worker, absl::Time now);
   void SettleRange(TaskId id, ItemRange items, const absl::Status& status);
   void SettleWaiting(TaskId id, const absl::Status& status);
   void SettleLost(Worker& worker, RunItem item, const absl::Status& why);
@@ -224,8 +235,9 @@ class Dispatcher {
   void LeaveAllBefore(Worker& worker, RunId run);
 
   // How long they may run.
-  void Warn(WorkerId id, Worker& worker, const Run& run, absl::Status verdict,
-            absl::Time now);
+  void Warn(WorkerId id, Worker& worker, const Run& run,
+            std::optional<uint64_t> item, absl::Status verdict, absl::Time now);
+  void WarnOfCancelled(absl::Time now);
   void CheckLimits(WorkerId id, Worker& worker, absl::Time now);
   void InterruptLate(WorkerId id, Worker& worker, absl::Time now);
 
@@ -242,22 +254,28 @@ class Dispatcher {
   void Preempt(int priority);
   void SendRuns(absl::Time now);
   bool SendFirst(WorkerId id, Worker& worker, absl::Time now);
+  bool IsSpent(const Worker& worker) const;
+  void RecallUrgent(absl::Time now);
   uint64_t ItemsFor(const Worker& worker, const TaskSpec& spec) const;
   bool AnyoneIsHeard() const;
   WorkerId WorkerFor(const absl::flat_hash_set<WorkerId>& full) const;
   void NotePace(Worker& worker, absl::Time now) const;
   void Rebalance(absl::Time now);
   bool Share(WorkerId id, Worker& worker);
-  WorkerId MostLoaded() const;
+  static uint64_t Grain(const TaskSpec& spec);
+  int64_t Movable(const Worker& worker) const;
+  std::vector<WorkerId> ByLoad() const;
   void StartWorkers(absl::Time now);
   void NoteStartFailure(const absl::Status& why, absl::Time now);
   void NoteIdle(absl::Time now);
+  void RetireSpent();
   void RetireSurplus();
   void RetireIdle(absl::Time now);
   void Retire(WorkerId id, Worker& worker);
   void Kill(WorkerId id, Worker& worker);
   int Busy() const;
   int Occupied() const;
+  bool LacksWorkers() const;
   int Wanted() const;
   void Break(const absl::Status& why);
 

@@ -28,11 +28,13 @@ using ::testing::Pair;
 using Items = std::vector<std::pair<TaskId, uint64_t>>;
 
 // Keeps what was told of each item.
-class Outcomes : public OutcomeSink {
+class Told : public OutcomeSink {
  public:
-  void OnOutcome(TaskItem item, Outcome outcome) override {
-    EXPECT_FALSE(ended_[item.task]) << "an outcome after its task's end";
-    all_[{item.task, item.item}].push_back(std::move(outcome));
+  void OnOutcomes(TaskItem first, Outcomes outcomes) override {
+    EXPECT_FALSE(ended_[first.task]) << "an outcome after its task's end";
+    for (Outcome& outcome : outcomes) {
+      all_[{first.task, first.item++}].push_back(std::move(outcome));
+    }
   }
   void OnTaskEnd(TaskId task) override {
     EXPECT_FALSE(ended_[task]) << "a task has ended twice";
@@ -200,7 +202,7 @@ class Play {
 
   const Scenario& scenario_;
   FakeWorkers workers_;
-  Outcomes outcomes_;
+  Told outcomes_;
   Dispatcher dispatcher_;
   std::map<TaskId, uint64_t> tasks_;  // how many items each has
   std::map<TaskId, bool> cancelled_;
@@ -304,7 +306,7 @@ class DispatcherTest : public ::testing::Test {
       const uint64_t first = std::clamp(from, items.first, items.end);
       return std::exchange(items.end, first) - first;
     }
-    void Interrupt(WorkerId worker, RunId) override {
+    void Interrupt(WorkerId worker, RunId, std::optional<uint64_t>) override {
       interrupted.push_back(worker);
     }
 
@@ -338,7 +340,7 @@ class DispatcherTest : public ::testing::Test {
   }
 
   Workers workers_;
-  Outcomes outcomes_;
+  Told outcomes_;
   size_t done_runs_ = 0;
 };
 
@@ -571,6 +573,30 @@ TEST_F(DispatcherTest, IdleWorkerGetsHalfOfWhatIsLeftOfARun) {
   dispatcher.OnWorkerReady(2, At(0));
   EXPECT_THAT(Sent(dispatcher, 1), ElementsAre(Pair(2, 1)));
   EXPECT_EQ(workers_.sent.back().items, (ItemRange{6, 10}));
+}
+
+TEST_F(DispatcherTest, ManyItemsAreDoneAtOnce) {
+  Dispatcher dispatcher(DispatcherOptions{}, workers_, workers_, outcomes_);
+  ASSERT_THAT(dispatcher.Submit({.items = 10, .chunk = 10}, At(0)), IsOk());
+  dispatcher.OnWorkerReady(1, At(0));
+  const auto values = [](uint64_t first, uint64_t count) {
+    Outcomes outcomes;
+    for (uint64_t i = first; i < first + count; ++i) {
+      outcomes.push_back(Parcel{absl::StrCat(i), {}});
+    }
+    return outcomes;
+  };
+  dispatcher.OnItemsDone(1, {1, 0}, values(0, 4), At(0));
+  // Some of them again, and one that is no news to come.
+  dispatcher.OnItemsDone(1, {1, 2}, values(2, 4), At(0));
+  dispatcher.OnItemsDone(1, {7, 6}, values(6, 1), At(0));
+  EXPECT_FALSE(outcomes_.HasEnded(1));
+  dispatcher.OnItemsDone(1, {1, 6}, values(6, 9), At(0));
+  for (uint64_t item = 0; item < 10; ++item) {
+    ASSERT_EQ(outcomes_.Count({1, item}), 1u) << item;
+    EXPECT_EQ(outcomes_.Of({1, item})->bytes, absl::StrCat(item));
+  }
+  EXPECT_TRUE(outcomes_.HasEnded(1));
 }
 
 TEST_F(DispatcherTest, ChunksThatAreAskedForStayTogether) {

@@ -2,6 +2,8 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
@@ -20,6 +22,8 @@ namespace {
 
 constexpr absl::Duration kStartPause = absl::Milliseconds(100);
 
+constexpr double kRounding = 1e-6;
+
 // How many workers that somebody kills say as much of the next one's fate as one
 // that ends by itself.
 constexpr int kKillsOfADeath = 5;
@@ -29,14 +33,19 @@ constexpr int kKillsOfADeath = 5;
 constexpr absl::Duration kShortRun = absl::Microseconds(200);
 constexpr absl::Duration kLongRun = absl::Milliseconds(1);
 
+// How long a run takes behind which others need not wait.
+constexpr absl::Duration kStuck = absl::Milliseconds(10);
+
 }  // namespace
 
 void Dispatcher::Advance(absl::Time now) {
   SendRuns(now);
-  StartWorkers(now);
   Rebalance(now);
+  RetireSpent();
+  StartWorkers(now);
   RetireSurplus();
   NoteIdle(now);
+  WarnOfCancelled(now);
 }
 
 // Has what is less urgent than a new task wait, if no worker has begun it.
@@ -55,7 +64,24 @@ void Dispatcher::SendRuns(absl::Time now) {
   while (!queue_.empty()) {
     const WorkerId id = WorkerFor(full);
     if (id == 0) return;
+    if (workers_.at(id).runs.empty()) RecallUrgent(now);
     if (!SendFirst(id, workers_.at(id), now)) full.insert(id);
+  }
+}
+
+// Has what waits behind a long item wait in the queue instead, if it comes before
+// all that is there.
+void Dispatcher::RecallUrgent(absl::Time now) {
+  for (auto& [id, worker] : workers_) {
+    if (now < worker.run_began + kStuck) continue;
+    for (size_t i = worker.runs.size(); i-- > 1;) {
+      const TaskId task = worker.runs[i].task();
+      if (std::make_pair(-int64_t{tasks_.at(task).spec.priority}, task) >=
+          *queue_.begin()) {
+        continue;
+      }
+      Return(task, TakeBack(id, worker, i, 0));
+    }
   }
 }
 
@@ -80,23 +106,25 @@ bool Dispatcher::SendFirst(WorkerId id, Worker& worker, absl::Time now) {
   worker.runs.emplace_back(run, task_id, Dequeue(task_id, *sent));
   worker.idle_since = absl::InfiniteFuture();
   worker.given += ChunksOf(task.spec, *sent);
-  if (options_.max_tasks_per_child > 0 &&
-      worker.given >= options_.max_tasks_per_child) {
-    Retire(id, worker);
-  }
   return true;
+}
+
+// Whether it may run no more; but for the rounding of parts of chunks.
+bool Dispatcher::IsSpent(const Worker& worker) const {
+  return options_.max_tasks_per_child > 0 &&
+         worker.given > options_.max_tasks_per_child - kRounding;
 }
 
 // How many items a run is to have.
 uint64_t Dispatcher::ItemsFor(const Worker& worker,
                               const TaskSpec& spec) const {
-  int64_t chunks = worker.run_chunks;
+  // A long run for one is none for those that could be started.
+  int64_t chunks = active_ < options_.max_workers ? 1 : worker.run_chunks;
   if (options_.max_tasks_per_child > 0) {
     const double left = options_.max_tasks_per_child - worker.given;
-    chunks =
-        std::clamp<int64_t>(static_cast<int64_t>(std::ceil(left)), 1, chunks);
+    chunks = std::clamp<int64_t>(
+        static_cast<int64_t>(std::ceil(left - kRounding)), 1, chunks);
   }
-  // A chunk is no more than all items, of which there are no more than memory.
   return spec.chunk * static_cast<uint64_t>(chunks);
 }
 
@@ -111,8 +139,9 @@ WorkerId Dispatcher::WorkerFor(
   const size_t window = may_wait ? static_cast<size_t>(options_.window) : 1;
   size_t least = window;
   for (const auto& [id, worker] : workers_) {
-    if (!worker.ready || worker.ending || (worker.silent && someone_is_heard) ||
-        worker.runs.size() >= least || full.contains(id)) {
+    if (!worker.ready || worker.ending || IsSpent(worker) ||
+        (worker.silent && someone_is_heard) || worker.runs.size() >= least ||
+        full.contains(id)) {
       continue;
     }
     best = id;
@@ -141,9 +170,10 @@ void Dispatcher::Rebalance(absl::Time now) {
   while (queue_.empty()) {
     const WorkerId idle = WorkerFor({});
     if (idle == 0 || !workers_.at(idle).runs.empty()) return;
-    const WorkerId loaded = MostLoaded();
-    if (loaded == 0 || !Share(loaded, workers_.at(loaded))) return;
-    if (!SendFirst(idle, workers_.at(idle), now)) return;
+    for (const WorkerId loaded : ByLoad()) {
+      if (Share(loaded, workers_.at(loaded))) break;
+    }
+    if (queue_.empty() || !SendFirst(idle, workers_.at(idle), now)) return;
   }
 }
 
@@ -152,34 +182,48 @@ void Dispatcher::Rebalance(absl::Time now) {
 bool Dispatcher::Share(WorkerId id, Worker& worker) {
   const Run& run = worker.runs.back();
   const TaskId task = run.task();
-  const TaskSpec& spec = tasks_.at(task).spec;
   uint64_t from = 0;
   if (worker.runs.size() == 1) {
-    const uint64_t grain = spec.keeps_chunks ? spec.chunk : 1;
+    const uint64_t grain = Grain(tasks_.at(task).spec);
     const uint64_t half = (run.end() - run.next() + 1) / 2;
     from = run.next() + (half + grain - 1) / grain * grain;
   }
-  const ItemRange items = TakeBack(id, worker, worker.runs.size() - 1, from);
-  Return(task, items);
+  Return(task, TakeBack(id, worker, worker.runs.size() - 1, from));
   return !queue_.empty();
 }
 
-// The one with most to do besides what it is at; 0 if there is none.
-WorkerId Dispatcher::MostLoaded() const {
-  WorkerId most = 0;
-  uint64_t items = 1;
-  for (const auto& [id, worker] : workers_) {
-    uint64_t its = 0;
-    for (const Run& run : worker.runs) its += run.end() - run.next();
-    if (its <= items) continue;
-    most = id;
-    items = its;
+// How many items stay together.
+uint64_t Dispatcher::Grain(const TaskSpec& spec) {
+  return spec.keeps_chunks ? spec.chunk : 1;
+}
+
+// How many workers could be busy with what one has besides what it is at.
+int64_t Dispatcher::Movable(const Worker& worker) const {
+  int64_t grains = 0;
+  for (const Run& run : worker.runs) {
+    const uint64_t grain = Grain(tasks_.at(run.task()).spec);
+    grains +=
+        static_cast<int64_t>((run.end() - run.next() + grain - 1) / grain);
   }
-  return most;
+  return std::max<int64_t>(grains - 1, 0);
+}
+
+// Those with something to share, the one with most of it first.
+std::vector<WorkerId> Dispatcher::ByLoad() const {
+  std::vector<std::pair<int64_t, WorkerId>> loads;
+  for (const auto& [id, worker] : workers_) {
+    if (const int64_t load = Movable(worker); load > 0) {
+      loads.push_back({-load, id});
+    }
+  }
+  std::sort(loads.begin(), loads.end());
+  std::vector<WorkerId> ids;
+  for (const auto& [load, id] : loads) ids.push_back(id);
+  return ids;
 }
 
 void Dispatcher::StartWorkers(absl::Time now) {
-  while (broken_.ok() && Occupied() < Wanted() && now >= next_start_) {
+  while (broken_.ok() && now >= next_start_ && LacksWorkers()) {
     const WorkerId id = ++last_worker_;
     const absl::Status started = launcher_.Start(id);
     if (!started.ok()) return NoteStartFailure(started, now);
@@ -210,9 +254,15 @@ void Dispatcher::NoteIdle(absl::Time now) {
   }
 }
 
+void Dispatcher::RetireSpent() {
+  for (auto& [id, worker] : workers_) {
+    if (worker.runs.empty() && IsSpent(worker)) Retire(id, worker);
+  }
+}
+
 void Dispatcher::RetireSurplus() {
-  // Once closed, those that have work are enough.
-  const int limit = closed_ && queue_.empty() ? Busy() : options_.max_workers;
+  // Once closed, those that there is work for are enough.
+  const int limit = closed_ && queue_.empty() ? Wanted() : options_.max_workers;
   for (size_t most = 0; active_ > limit; ++most) {
     for (auto& [id, worker] : workers_) {
       if (active_ <= limit) return;
@@ -258,9 +308,18 @@ int Dispatcher::Occupied() const {
       }));
 }
 
+bool Dispatcher::LacksWorkers() const {
+  const int occupied = Occupied();
+  return occupied < options_.max_workers && occupied < Wanted();
+}
+
 // How many workers the tasks are good for, within the limits.
 int Dispatcher::Wanted() const {
   int64_t useful = Busy();
+  for (const auto& [id, worker] : workers_) {
+    if (useful >= options_.max_workers) break;
+    useful += Movable(worker);
+  }
   for (const auto& [priority, id] : queue_) {
     if (useful >= options_.max_workers) break;
     const Task& task = tasks_.at(id);

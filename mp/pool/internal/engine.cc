@@ -128,10 +128,9 @@ void Engine::TakeIn() {
     const uint64_t items = task.spec.items;
     const absl::Status status =
         dispatcher_.SubmitAs(task.id, std::move(task.spec), Tick());
-    for (uint64_t item = 0; !status.ok() && item < items; ++item) {
-      OnOutcome({task.id, item}, status);
-    }
-    if (!status.ok()) OnTaskEnd(task.id);
+    if (status.ok()) continue;
+    OnOutcomes({task.id, 0}, AllFailed(items, status));
+    OnTaskEnd(task.id);
   }
 }
 
@@ -215,6 +214,15 @@ bool Engine::IsRunning(TaskId task) {
       });
 }
 
+void Engine::DropEnded(std::vector<TaskId>& tasks) {
+  absl::MutexLock lock(&mutex_);
+  TakeIn();
+  tasks.erase(std::remove_if(tasks.begin(), tasks.end(),
+                             [this](TaskId task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(
+                                 mutex_) { return !handlers_.contains(task); }),
+              tasks.end());
+}
+
 void Engine::Watch(std::shared_ptr<ProgressMeter> meter) {
   absl::MutexLock lock(&mutex_);
   if (std::count(meters_.begin(), meters_.end(), meter) == 0) {
@@ -286,19 +294,19 @@ uint64_t Engine::Recall(WorkerId id, RunId run, uint64_t from) {
   return items;
 }
 
-void Engine::Interrupt(WorkerId id, RunId run) {
+void Engine::Interrupt(WorkerId id, RunId run, std::optional<uint64_t> item) {
   LocalWorker* const worker = Find(id);
-  if (worker != nullptr) worker->Interrupt(run);
+  if (worker != nullptr) worker->Interrupt(run, item);
 }
 
 // Its handler is looked up when it is told, as a task may fail in the very call
 // that submits it.
-void Engine::OnOutcome(TaskItem item, Outcome outcome) {
-  deliveries_.push_back({item.task, nullptr, item.item, std::move(outcome)});
+void Engine::OnOutcomes(TaskItem first, Outcomes outcomes) {
+  deliveries_.push_back({first.task, nullptr, first.item, std::move(outcomes)});
 }
 
 void Engine::OnTaskEnd(TaskId task) {
-  deliveries_.push_back({task, nullptr, std::nullopt, Parcel()});
+  deliveries_.push_back({task, nullptr, 0, {}});
 }
 
 absl::Time Engine::Now() { return absl::UnixEpoch() + MonotonicNow(); }

@@ -39,7 +39,8 @@ namespace mp::internal {
 class TaskHandler {
  public:
   virtual ~TaskHandler() = default;
-  virtual void OnOutcome(uint64_t item, Outcome outcome) = 0;
+  // Of an item and those that follow it.
+  virtual void OnOutcomes(uint64_t first, Outcomes outcomes) = 0;
   virtual void OnTaskEnd() {}
 };
 
@@ -99,6 +100,8 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   JobId JobFor(const Parcel& function);
   // Whether a worker is at it.
   bool IsRunning(TaskId task);
+  // Takes those out that have ended.
+  void DropEnded(std::vector<TaskId>& tasks);
   int workers();
   int max_workers();
   std::vector<pid_t> pids();
@@ -117,8 +120,8 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   struct Delivery {
     TaskId task;
     std::shared_ptr<TaskHandler> handler;
-    std::optional<uint64_t> item;  // none: the task's end
-    Outcome outcome;
+    uint64_t first;
+    Outcomes outcomes;  // none: the task's end
   };
   // A task that the dispatcher has not got yet.
   struct Submitted {
@@ -141,9 +144,10 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t Recall(WorkerId worker, RunId run, uint64_t from) override
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Interrupt(WorkerId worker, RunId run) override
+  void Interrupt(WorkerId worker, RunId run,
+                 std::optional<uint64_t> item) override
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void OnOutcome(TaskItem item, Outcome outcome) override
+  void OnOutcomes(TaskItem first, Outcomes outcomes) override
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnTaskEnd(TaskId task) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -174,7 +178,7 @@ class Engine final : public Launcher, public Carrier, public OutcomeSink {
   void Pin(WorkerId id, const LocalWorker& worker)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CheckMemory(WorkerId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void HandleDone(WorkerId id, FromWorker message, absl::Time now)
+  size_t HandleDone(WorkerId id, size_t at, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Bury(WorkerId id, LocalWorker& worker) ABSL_LOCKS_EXCLUDED(mutex_);
   // Reads the clock, once for each event.

@@ -176,16 +176,17 @@ void Engine::Deliver() {
                  found != handlers_.end()) {
         delivery.handler = found->second;
       }
-      if (!delivery.item.has_value()) handlers_.erase(delivery.task);
+      if (delivery.outcomes.empty()) handlers_.erase(delivery.task);
       last = &delivery;
     }
   }
   for (Delivery& delivery : deliveries) {
     if (delivery.handler == nullptr) continue;
-    if (delivery.item.has_value()) {
-      delivery.handler->OnOutcome(*delivery.item, std::move(delivery.outcome));
-    } else {
+    if (delivery.outcomes.empty()) {
       delivery.handler->OnTaskEnd();
+    } else {
+      delivery.handler->OnOutcomes(delivery.first,
+                                   std::move(delivery.outcomes));
     }
   }
 }
@@ -249,12 +250,19 @@ void Engine::Hear(WorkerId id, LocalWorker& worker, bool has_ended) {
   if (!heard_.empty()) {
     absl::MutexLock lock(&mutex_);
     const absl::Time now = Tick();
-    for (FromWorker& message : heard_) Handle(id, std::move(message), now);
+    for (size_t i = 0; i < heard_.size();) {
+      if (heard_[i].kind == FromWorker::Kind::kDone) {
+        i = HandleDone(id, i, now);
+      } else {
+        Handle(id, std::move(heard_[i++]), now);
+      }
+    }
   }
   heard_.clear();
   if (has_ended) Bury(id, worker);
 }
 
+// All but kDone.
 void Engine::Handle(WorkerId id, FromWorker message, absl::Time now) {
   switch (message.kind) {
     case FromWorker::Kind::kReady:
@@ -267,17 +275,31 @@ void Engine::Handle(WorkerId id, FromWorker message, absl::Time now) {
       recorder_.OnBegun(id, now);
       return dispatcher_.OnItemBegun(id, message.item, now);
     case FromWorker::Kind::kDone:
-      return HandleDone(id, std::move(message), now);
+      return;
     case FromWorker::Kind::kRanAllUpTo:
       recorder_.OnRanAllUpTo(id, message.item.run);
       return dispatcher_.OnRanAllUpTo(id, message.item.run, now);
   }
 }
 
-void Engine::HandleDone(WorkerId id, FromWorker message, absl::Time now) {
-  const bool is_last = recorder_.OnDone(id, message.item, message.outcome, now);
+// Takes together what is told of items that follow each other. Returns what comes
+// after them.
+size_t Engine::HandleDone(WorkerId id, size_t at, absl::Time now) {
+  const RunItem first = heard_[at].item;
+  RunItem next = first;
+  Outcomes outcomes;
+  bool is_last = false;
+  for (; at < heard_.size(); ++at, ++next.item) {
+    FromWorker& message = heard_[at];
+    if (message.kind != FromWorker::Kind::kDone || !(message.item == next)) {
+      break;
+    }
+    is_last = recorder_.OnDone(id, next, message.outcome, now) || is_last;
+    outcomes.push_back(std::move(message.outcome));
+  }
   if (is_last && max_worker_memory_ > 0) CheckMemory(id);
-  dispatcher_.OnItemDone(id, message.item, std::move(message.outcome), now);
+  dispatcher_.OnItemsDone(id, first, std::move(outcomes), now);
+  return at;
 }
 
 void Engine::CheckMemory(WorkerId id) {

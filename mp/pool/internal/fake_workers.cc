@@ -96,12 +96,16 @@ uint64_t FakeWorkers::Recall(WorkerId id, RunId run, uint64_t from) {
   return 0;
 }
 
-void FakeWorkers::Interrupt(WorkerId id, RunId run) {
+void FakeWorkers::Interrupt(WorkerId id, RunId run,
+                            std::optional<uint64_t> item) {
   const auto found = workers_.find(id);
   if (found == workers_.end() || found->second.sent.empty()) return;
   Worker& worker = found->second;
-  if (worker.sent.front().run != run || Chance(world_.deaf)) return;
+  const Sent& sent = worker.sent.front();
+  if (sent.run != run || Chance(world_.deaf)) return;
+  if (item.has_value() && (!worker.running || sent.next != *item)) return;
   worker.interrupted = true;
+  worker.leaves = !item.has_value();
 }
 
 void FakeWorkers::Act(WorkerId id, Worker& worker) {
@@ -130,7 +134,7 @@ void FakeWorkers::Act(WorkerId id, Worker& worker) {
 
 void FakeWorkers::Begin(WorkerId id, Worker& worker) {
   const Sent& sent = worker.sent.front();
-  if (worker.interrupted || sent.next == sent.end) return EndRun(id, worker);
+  if (worker.leaves || sent.next == sent.end) return EndRun(id, worker);
   const RunItem item = {sent.run, sent.next};
   worker.running = true;
   if (++runs_[Key(sent.item())] == 1 && Chance(world_.stuck_item)) {
@@ -146,9 +150,17 @@ void FakeWorkers::EndItem(WorkerId id, Worker& worker) {
   const RunItem item = {sent.run, sent.next};
   if (WasStuck(sent.item()) && !worker.interrupted) return;
   worker.running = false;
+  worker.interrupted = worker.leaves;
   ++sent.next;
-  Say(worker, [this, id, item](Dispatcher& dispatcher) {
-    dispatcher.OnItemDone(id, item, Parcel{absl::StrCat(item.item), {}}, now_);
+  const bool by_itself = Chance(50);
+  Say(worker, [this, id, item, by_itself](Dispatcher& dispatcher) {
+    Outcomes outcomes;
+    outcomes.push_back(Parcel{absl::StrCat(item.item), {}});
+    if (by_itself) {
+      dispatcher.OnItemDone(id, item, std::move(outcomes.front()), now_);
+    } else {
+      dispatcher.OnItemsDone(id, item, std::move(outcomes), now_);
+    }
   });
 }
 
@@ -156,6 +168,7 @@ void FakeWorkers::EndRun(WorkerId id, Worker& worker) {
   const RunId run = worker.sent.front().run;
   worker.sent.pop_front();
   worker.interrupted = false;
+  worker.leaves = false;
   // A carrier repeats it until it has been heard.
   worker.events.push_back([this, id, run](Dispatcher& dispatcher) {
     dispatcher.OnRanAllUpTo(id, run, now_);

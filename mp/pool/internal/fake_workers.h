@@ -68,7 +68,8 @@ class FakeWorkers : public Launcher, public Carrier {
   absl::StatusOr<uint64_t> Send(WorkerId worker, RunId run,
                                 const TaskSpec& spec, ItemRange items) override;
   uint64_t Recall(WorkerId worker, RunId run, uint64_t from) override;
-  void Interrupt(WorkerId worker, RunId run) override;
+  void Interrupt(WorkerId worker, RunId run,
+                 std::optional<uint64_t> item) override;
 
  private:
   using ItemKey = std::pair<TaskId, uint64_t>;
@@ -86,8 +87,9 @@ class FakeWorkers : public Launcher, public Carrier {
     bool ready = false;
     bool retired = false;
     bool alive = true;
-    bool running = false;  // the next item of the first run
-    bool interrupted = false;
+    bool running = false;      // the next item of the first run
+    bool interrupted = false;  // to give up its item
+    bool leaves = false;       // and the rest of that run
     std::deque<Sent> sent;
     std::deque<std::function<void(Dispatcher&)>> events;
   };

@@ -40,6 +40,9 @@ namespace {
 // How many functions a worker keeps.
 constexpr size_t kMaxJobs = 64;
 
+// See WorkerBoard::ItemToken(): a run of more than one item lies in the ring.
+static_assert(kMaxInRing / sizeof(uint32_t) < (1 << 16) - 1);
+
 constexpr absl::string_view kSpoilt =
     "it had written over the memory in which its results go, and was killed";
 
@@ -138,18 +141,37 @@ absl::StatusOr<uint64_t> LocalWorker::Send(RunId run, const TaskSpec& spec,
   return items.size();
 }
 
-uint64_t LocalWorker::Recall(RunId run, uint64_t from) {
-  for (uint64_t slot = 0; slot < WorkerBoard::kSlots; ++slot) {
-    SentRun& sent = sent_runs_[slot];
-    if (sent.run != run) continue;
-    const uint64_t end = sent.end;
-    const auto items = static_cast<uint32_t>(end - sent.first);
-    const auto wanted = static_cast<uint32_t>(
-        std::clamp(from, sent.first.load(), end) - sent.first);
-    sent.end = sent.first + board().claims[slot].TakeBack(wanted, items);
-    return end - sent.end;
+// Which of the last runs that is; nullopt for an older one.
+std::optional<uint64_t> LocalWorker::NumberOf(RunId run) const {
+  const uint64_t end = sent_;
+  for (uint64_t back = 1; back <= std::min(end, WorkerBoard::kSlots); ++back) {
+    if (sent_runs_[(end - back) % WorkerBoard::kSlots].run == run) {
+      return end - back;
+    }
   }
-  return 0;
+  return std::nullopt;
+}
+
+uint64_t LocalWorker::Recall(RunId run, uint64_t from) {
+  const std::optional<uint64_t> number = NumberOf(run);
+  if (!number.has_value()) return 0;
+  const uint64_t slot = *number % WorkerBoard::kSlots;
+  SentRun& sent = sent_runs_[slot];
+  const uint64_t end = sent.end;
+  const auto items = static_cast<uint32_t>(end - sent.first);
+  const auto wanted = static_cast<uint32_t>(
+      std::clamp(from, sent.first.load(), end) - sent.first);
+  sent.end = sent.first + board().claims[slot].TakeBack(wanted, items);
+  return end - sent.end;
+}
+
+void LocalWorker::Interrupt(RunId run, std::optional<uint64_t> item) {
+  const std::optional<uint64_t> number = NumberOf(run);
+  if (!number.has_value()) return;
+  const uint64_t first = sent_runs_[*number % WorkerBoard::kSlots].first;
+  board().interrupted = item.has_value()
+                            ? WorkerBoard::ItemToken(*number, *item - first)
+                            : WorkerBoard::RunToken(*number);
 }
 
 bool LocalWorker::Retire() {
@@ -161,7 +183,6 @@ bool LocalWorker::Retire() {
 bool LocalWorker::Kill() {
   if (!absl::IsUnimplemented(process_.Kill())) return true;
   // A thread cannot be killed. It ends once it is done with what it runs.
-  for (const SentRun& sent : sent_runs_) Recall(sent.run, 0);
   return Retire();
 }
 

@@ -57,7 +57,7 @@ class LocalWorker {
   absl::StatusOr<uint64_t> Send(RunId run, const TaskSpec& spec,
                                 ItemRange items);
   uint64_t Recall(RunId run, uint64_t from);
-  void Interrupt(RunId run) { board().interrupted = run; }
+  void Interrupt(RunId run, std::optional<uint64_t> item);
   // See Launcher. False if that cannot be said now; then Retire() is to be
   // tried again. A thread is not killed, but gets no more.
   bool Retire();
@@ -105,6 +105,7 @@ class LocalWorker {
   absl::Status Welcome(const LocalWorkerOptions& options);
   absl::Status SendJob(const TaskPayload& payload);
   void NoteTold(RunItem item);
+  std::optional<uint64_t> NumberOf(RunId run) const;
   std::optional<RunItem> FirstUntold() const;
 
   Process process_;

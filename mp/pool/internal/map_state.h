@@ -59,8 +59,8 @@ class ApplyHandler final : public TaskHandler {
   explicit ApplyHandler(std::shared_ptr<FutureState<T>> future)
       : future_(std::move(future)) {}
 
-  void OnOutcome(uint64_t, Outcome outcome) override {
-    future_->Set(DecodeOutcome<T>(std::move(outcome)));
+  void OnOutcomes(uint64_t, Outcomes outcomes) override {
+    future_->Set(DecodeOutcome<T>(std::move(outcomes.front())));
   }
 
  private:
@@ -91,13 +91,17 @@ class MapState {
     if (items == 0) callbacks_.finish({});
   }
 
-  void Set(size_t index, Outcome outcome) {
-    auto result = DecodeOutcome<T>(std::move(outcome));
-    if (!result.ok() && callbacks_.on_error != nullptr) {
-      callbacks_.on_error(StatusOf(result));
+  void Set(size_t first, Outcomes outcomes) {
+    const size_t count = outcomes.size();
+    size_t index = first;
+    for (Outcome& outcome : outcomes) {
+      auto result = DecodeOutcome<T>(std::move(outcome));
+      if (!result.ok() && callbacks_.on_error != nullptr) {
+        callbacks_.on_error(StatusOf(result));
+      }
+      results_[index++] = std::move(result);
     }
-    results_[index] = std::move(result);
-    if (left_.fetch_sub(1) == 1) callbacks_.finish(std::move(results_));
+    if (left_.fetch_sub(count) == count) callbacks_.finish(std::move(results_));
   }
 
  private:
@@ -118,8 +122,8 @@ class RangeHandler final : public TaskHandler {
   RangeHandler(std::shared_ptr<MapState<T>> map, size_t first)
       : map_(std::move(map)), first_(first) {}
 
-  void OnOutcome(uint64_t item, Outcome outcome) override {
-    map_->Set(first_ + item, std::move(outcome));
+  void OnOutcomes(uint64_t first, Outcomes outcomes) override {
+    map_->Set(first_ + first, std::move(outcomes));
   }
 
  private:

@@ -111,11 +111,13 @@ TEST_F(PoolEndTest, KeepsTheOrderOfMessagesWhateverTheyGoBy) {
   ASSERT_THAT(SayRun(5, {}), IsOk());
   const size_t sizes[] = {5, 3 * kMebi, 13, kMaxInRing, 0};
   for (uint64_t run = 1; run <= 5; ++run) {
-    const auto message = worker_->Hear();
+    auto message = worker_->Hear();
     ASSERT_THAT(message, IsOk());
     EXPECT_EQ(message->run, run);
-    EXPECT_EQ(message->parcel.bytes.size(), sizes[run - 1]);
-    EXPECT_EQ(message->parcel.handles.size(), run == 3 ? 1 : 0);
+    const auto parcel = worker_->TakeParcel(*message);
+    ASSERT_THAT(parcel, IsOk());
+    EXPECT_EQ(parcel->bytes.size(), sizes[run - 1]);
+    EXPECT_EQ(parcel->handles.size(), run == 3 ? 1 : 0);
   }
 }
 

@@ -23,6 +23,14 @@ void Run::MarkDone(uint64_t item) {
   }
 }
 
+bool Run::MarkNextDone(uint64_t first, uint64_t count) {
+  if (first != items_.first || count > items_.size() || !done_early_.empty()) {
+    return false;
+  }
+  items_.first += count;
+  return true;
+}
+
 ItemRange Run::TakeLast(uint64_t count) {
   const uint64_t first =
       done_early_.empty() ? items_.first : *done_early_.rbegin() + 1;

@@ -25,6 +25,9 @@ class Run {
   bool IsDone(uint64_t item) const;
   // Of one that is not.
   void MarkDone(uint64_t item);
+  // The same for some that follow each other, if they are the next ones and none
+  // has been told of before its turn; false otherwise.
+  bool MarkNextDone(uint64_t first, uint64_t count);
 
   // Has its last items belong to it no more, none of which is done. Returns
   // them; no more than there are.
@@ -36,9 +39,6 @@ class Run {
   uint64_t end() const { return items_.end; }
   ItemRanges Left() const;
   bool is_over() const { return items_.empty(); }
-
-  // An item of it was late, so that its worker leaves the rest alone.
-  bool interrupted = false;
 
  private:
   RunId id_;

@@ -39,6 +39,20 @@ TEST(RunTest, KnowsWhatIsLeftBesideThoseDoneBeforeTheirTurn) {
   EXPECT_TRUE(run.is_over());
 }
 
+TEST(RunTest, TakesManyThatAreDoneAtOnceIfTheyAreTheNext) {
+  mp::internal::Run run(1, 2, {0, 10});
+  EXPECT_FALSE(run.MarkNextDone(1, 2));
+  EXPECT_FALSE(run.MarkNextDone(0, 11));
+  EXPECT_TRUE(run.MarkNextDone(0, 4));
+  EXPECT_EQ(run.next(), 4u);
+  run.MarkDone(6);
+  EXPECT_FALSE(run.MarkNextDone(4, 2));
+  run.MarkDone(4);
+  run.MarkDone(5);
+  EXPECT_TRUE(run.MarkNextDone(7, 3));
+  EXPECT_TRUE(run.is_over());
+}
+
 TEST(RunTest, GivesUpItsLast) {
   mp::internal::Run run(1, 2, {0, 10});
   run.MarkDone(0);

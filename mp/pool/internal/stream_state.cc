@@ -27,9 +27,13 @@ namespace {
 // Enough that a worker has items while the next ones are read.
 constexpr size_t kItemsPerWorker = 64;
 
+// So that a buffer of many of them has a size.
+constexpr size_t kMaxChunk = size_t{1} << 32;
+
 uint64_t BufferSize(const std::weak_ptr<Engine>& engine,
                     const TaskOptions& options) {
-  const size_t chunk = std::max<size_t>(options.chunk_size.value_or(1), 1);
+  const size_t chunk =
+      std::clamp<size_t>(options.chunk_size.value_or(1), 1, kMaxChunk);
   if (options.buffer_size.has_value()) {
     return std::max<size_t>(*options.buffer_size, 1);
   }
@@ -45,11 +49,13 @@ class StreamResults {
  public:
   explicit StreamResults(bool in_order) : in_order_(in_order) {}
 
-  void Add(uint64_t index, Outcome outcome) {
+  void Add(uint64_t first, Outcomes outcomes) {
     absl::MutexLock lock(&mutex_);
-    // Where the order does not matter, each is the next.
-    waiting_.emplace(in_order_ ? index : added_, std::move(outcome));
-    ++added_;
+    for (Outcome& outcome : outcomes) {
+      // Where the order does not matter, each is the next.
+      waiting_.emplace(in_order_ ? first++ : added_, std::move(outcome));
+      ++added_;
+    }
   }
 
   bool Has(uint64_t index) {
@@ -82,8 +88,8 @@ class StreamHandler final : public TaskHandler {
   StreamHandler(std::shared_ptr<StreamResults> results, uint64_t first)
       : results_(std::move(results)), first_(first) {}
 
-  void OnOutcome(uint64_t item, Outcome outcome) override {
-    results_->Add(first_ + item, std::move(outcome));
+  void OnOutcomes(uint64_t first, Outcomes outcomes) override {
+    results_->Add(first_ + first, std::move(outcomes));
   }
 
  private:
@@ -110,23 +116,24 @@ StreamState::StreamState(bool in_order, std::weak_ptr<Engine> engine,
     submission_.BeginProgress(std::nullopt, options);
     return;
   }
-  results_->Add(fed_++, checked);
+  results_->Add(fed_++, AllFailed(1, checked));
   at_end_ = true;
 }
 
 StreamState::~StreamState() { submission_.Cancel(); }
 
 std::optional<Outcome> StreamState::Next(absl::Duration timeout) {
-  Feed();
-  if (given_ == fed_) return std::nullopt;
+  const absl::Time until = absl::Now() + timeout;
+  Feed(until);
+  if (given_ == fed_ && at_end_) return std::nullopt;
   std::optional<Outcome> outcome =
-      results_->Take(given_, std::min(timeout, deadline_ - absl::Now()));
+      results_->Take(given_, std::min(until, deadline_) - absl::Now());
   if (!outcome.has_value() && absl::Now() >= deadline_) {
-    const uint64_t missing = fed_ - given_;
-    Close();
-    return absl::DeadlineExceededError(
+    const absl::Status over = absl::DeadlineExceededError(
         absl::StrCat("Map: its time is over; ", given_, " results are read, ",
-                     missing, " more were under way"));
+                     fed_ - given_, " more were under way"));
+    Close();
+    return over;
   }
   if (!outcome.has_value()) {
     return absl::DeadlineExceededError(absl::StrCat(
@@ -143,12 +150,13 @@ void StreamState::Close() {
 }
 
 // Many items at a time, but none while a result can be had.
-void StreamState::Feed() {
-  if (fed_ - given_ > buffer_size_ / 2) return;
+void StreamState::Feed(absl::Time until) {
+  if (at_end_ || fed_ - given_ > buffer_size_ / 2) return;
+  until = std::min(until, deadline_);
   do {
     FeedItems();
   } while (!at_end_ && fed_ - given_ + chunk_size_ <= buffer_size_ &&
-           !results_->Has(given_));
+           absl::Now() < until && !results_->Has(given_));
 }
 
 // Reads and submits whole chunks, but for the last one; for not much longer than
@@ -169,7 +177,7 @@ void StreamState::FeedItems() {
   });
   batch.Submit();
   fed_ = batch.next();
-  if (!read.ok()) results_->Add(fed_++, read);
+  if (!read.ok()) results_->Add(fed_++, AllFailed(1, read));
   // A pool that takes nothing more will not do so later.
   if (!read.ok() || !batch.refusal().ok()) at_end_ = true;
   if (at_end_) submission_.EndInput();

@@ -77,8 +77,8 @@ class StreamState {
   // Cancels what is under way.
   ~StreamState();
 
-  // Reads and submits as much as there is room for.
-  void Feed();
+  // Reads and submits as much as there is room for, unless its time is over.
+  void Feed(absl::Time until = absl::InfiniteFuture());
 
   std::optional<Outcome> Next(absl::Duration timeout);
 

@@ -53,9 +53,11 @@ class ProgressHandler final : public TaskHandler {
                   std::shared_ptr<TaskHandler> handler)
       : meter_(std::move(meter)), handler_(std::move(handler)) {}
 
-  void OnOutcome(uint64_t item, Outcome outcome) override {
-    meter_->Settle(1, outcome.ok(), Engine::Now());
-    handler_->OnOutcome(item, std::move(outcome));
+  void OnOutcomes(uint64_t first, Outcomes outcomes) override {
+    for (const Outcome& outcome : outcomes) {
+      meter_->Settle(1, outcome.ok(), Engine::Now());
+    }
+    handler_->OnOutcomes(first, std::move(outcomes));
   }
   void OnTaskEnd() override { handler_->OnTaskEnd(); }
 
@@ -121,6 +123,10 @@ absl::Status Submission::Submit(const std::shared_ptr<const Job>& job,
   MP_ASSIGN_OR_RETURN(const TaskId task,
                       engine->Submit(std::move(spec), std::move(handler)));
   tasks_.push_back(task);
+  if (tasks_.size() > most_tasks_) {
+    engine->DropEnded(tasks_);
+    most_tasks_ = 2 * tasks_.size() + 64;
+  }
   next_index_ += count;
   if (input_is_open_) meter_->Expect(count, Engine::Now());
   return absl::OkStatus();
@@ -243,8 +249,7 @@ void ItemBatch::Submit() {
 
 void ItemBatch::Refuse(uint64_t items, const absl::Status& why) {
   submission_.NoteRefused(items);
-  const std::shared_ptr<TaskHandler> handler = make_handler_(first_);
-  for (uint64_t i = 0; i < items; ++i) handler->OnOutcome(i, why);
+  make_handler_(first_)->OnOutcomes(0, AllFailed(items, why));
   first_ += items;
 }
 

@@ -73,6 +73,7 @@ class Submission {
   std::shared_ptr<const Parcel> function_ ABSL_GUARDED_BY(mutex_);
   JobId job_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<TaskId> tasks_ ABSL_GUARDED_BY(mutex_);
+  size_t most_tasks_ ABSL_GUARDED_BY(mutex_) = 64;  // before they are sifted
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t next_index_ ABSL_GUARDED_BY(mutex_) = 0;
   // Null if nobody wants to know.
@@ -164,7 +165,7 @@ void SubmitItems(Submission& submission, const std::shared_ptr<const Job>& job,
   });
   for (; read < count; ++read) batch.Add(status);
   batch.Submit();
-  if (has_end) map->Set(count, std::move(end));
+  if (has_end) map->Set(count, AllFailed(1, end));
 }
 
 // The same for a range. One that does not know its size is read first.

@@ -25,8 +25,9 @@ struct WorkerBoard {
   std::atomic<RunId> run;
   std::atomic<uint64_t> item_plus_1;
 
-  // The run that is to be given up, once it is the one.
-  std::atomic<RunId> interrupted;
+  // What is to be given up: ItemToken() of an item, or RunToken() of all that is
+  // left of a run.
+  std::atomic<uint64_t> interrupted;
 
   // Of each run that was sent, in one of these by turns: which of its items
   // nobody has begun.
@@ -48,6 +49,15 @@ struct WorkerBoard {
 
   // How long the initializer ran, written before its end is told.
   std::atomic<int64_t> initializer_nanoseconds;
+
+  // By which a worker's runs and their items are named, for it alone: by the
+  // number of the run, and the place of the item in it.
+  static constexpr uint64_t RunToken(uint64_t number) {
+    return (number + 1) << 16;
+  }
+  static constexpr uint64_t ItemToken(uint64_t number, uint64_t place) {
+    return RunToken(number) + place + 1;
+  }
 };
 static_assert(std::atomic<RunId>::is_always_lock_free);
 

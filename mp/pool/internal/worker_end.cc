@@ -25,6 +25,7 @@
 #include "mp/pool/internal/worker_board.h"
 #include "mp/pool/internal/worker_message.h"
 #include "mp/process/encoder.h"
+#include "mp/process/internal/runner.h"
 #include "mp/process/parcel.h"
 
 namespace mp::internal {
@@ -55,7 +56,19 @@ absl::StatusOr<ToWorker> WorkerEnd::Hear() {
   }
 }
 
-absl::StatusOr<ToWorker> WorkerEnd::Take(size_t bytes) {
+absl::StatusOr<Parcel> WorkerEnd::TakeParcel(ToWorker& message) {
+  if (!message.is_in_socket) return std::move(message.parcel);
+  message.is_in_socket = false;
+  Parcel parcel;
+  MP_RETURN_IF_ERROR(RunCatching([&]() -> absl::Status {
+    MP_ASSIGN_OR_RETURN(ToWorker received, socket_.Recv<ToWorker>());
+    parcel = std::move(received.parcel);
+    return absl::OkStatus();
+  }));
+  return parcel;
+}
+
+ToWorker WorkerEnd::Take(size_t bytes) {
   ToWorkerHead head;
   tasks_.Read(&head, sizeof(head));
   ToWorker message;
@@ -70,7 +83,7 @@ absl::StatusOr<ToWorker> WorkerEnd::Take(size_t bytes) {
   tasks_.Read(message.parcel.bytes.data(), message.parcel.bytes.size());
   tasks_.Finish();
   if (tasks_.TakeWantsRoom()) RingBell();
-  if (head.form == RingForm::kBySocket) return socket_.Recv<ToWorker>();
+  message.is_in_socket = head.form == RingForm::kBySocket;
   return message;
 }
 

@@ -35,6 +35,14 @@ class WorkerEnd {
   //   kDataLoss    what came is no message.
   absl::StatusOr<ToWorker> Hear();
 
+  // The parcel of the message that was heard last, once. One that is long or
+  // has descriptors is received only here, which may fail or end this process.
+  //
+  // Errors:
+  //   kOutOfRange  the pool is gone.
+  //   others       it cannot be received; the next message can.
+  absl::StatusOr<Parcel> TakeParcel(ToWorker& message);
+
   // Waits while there is no room.
   //
   // Errors:
@@ -49,7 +57,7 @@ class WorkerEnd {
     return *reinterpret_cast<WorkerMemory*>(memory_.data().data());
   }
   absl::Status Push(const FromWorkerHead& head, absl::string_view body);
-  absl::StatusOr<ToWorker> Take(size_t bytes);
+  ToWorker Take(size_t bytes);
   absl::Status Await(absl::FunctionRef<bool()> ready);
   absl::Status Sleep(absl::FunctionRef<bool()> ready);
   bool PoolIsGone() const;

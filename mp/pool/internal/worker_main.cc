@@ -43,7 +43,9 @@ class PoolWorker {
       if (absl::IsOutOfRange(message.status())) return absl::OkStatus();
       MP_RETURN_IF_ERROR(message.status());
       if (message->kind == ToWorker::Kind::kRetire) return absl::OkStatus();
-      MP_RETURN_IF_ERROR(Handle(*std::move(message)));
+      const absl::Status handled = Handle(*std::move(message));
+      if (absl::IsOutOfRange(handled)) return absl::OkStatus();
+      MP_RETURN_IF_ERROR(handled);
     }
   }
 
@@ -51,9 +53,9 @@ class PoolWorker {
   absl::Status Handle(ToWorker message) {
     switch (message.kind) {
       case ToWorker::Kind::kInitializer:
-        return Initialize(std::move(message.parcel));
+        return Initialize(message);
       case ToWorker::Kind::kJob:
-        unopened_jobs_[message.job] = std::move(message.parcel);
+        unopened_jobs_[message.job] = pool_.TakeParcel(message);
         return absl::OkStatus();
       case ToWorker::Kind::kForgetJob:
         unopened_jobs_.erase(message.job);
@@ -67,11 +69,11 @@ class PoolWorker {
     return absl::OkStatus();
   }
 
-  absl::Status Initialize(Parcel parcel) {
+  absl::Status Initialize(ToWorker& message) {
     FromWorker answer;
-    if (!parcel.bytes.empty()) {
+    if (message.is_in_socket || !message.parcel.bytes.empty()) {
       const absl::Duration begun = MonotonicNow();
-      const absl::Status status = RunInitializer(std::move(parcel));
+      const absl::Status status = RunInitializer(message);
       board_.initializer_nanoseconds =
           absl::ToInt64Nanoseconds(MonotonicNow() - begun);
       if (!status.ok()) {
@@ -82,33 +84,52 @@ class PoolWorker {
     return pool_.Say(answer);
   }
 
-  static absl::Status RunInitializer(Parcel parcel) {
+  absl::Status RunInitializer(ToWorker& message) {
+    MP_ASSIGN_OR_RETURN(Parcel parcel, pool_.TakeParcel(message));
     Decoder decoder(std::move(parcel));
     MP_ASSIGN_OR_RETURN(const std::unique_ptr<Call> call,
                         ReadCallCatching(decoder));
     return RunCatching([&] { return call->Run(); });
   }
 
-  static absl::StatusOr<std::unique_ptr<Job>> OpenJob(Parcel parcel) {
-    Decoder decoder(std::move(parcel));
+  static absl::StatusOr<std::unique_ptr<Job>> OpenJob(
+      absl::StatusOr<Parcel> parcel) {
+    MP_RETURN_IF_ERROR(parcel.status());
+    Decoder decoder(*std::move(parcel));
     return ReadJob(decoder);
   }
 
   absl::Status RunAll(ToWorker message) {
-    absl::StatusOr<PackedRun> items =
-        PackedRun::Open(std::move(message.parcel), message.items);
     ItemClaims& claims = board_.claims[message.number % WorkerBoard::kSlots];
+    // Opened for the first item, which is to blame if that ends this worker.
+    absl::StatusOr<PackedRun> items = absl::UnknownError("not opened");
     uint64_t next = 0;
     while (claims.Take() == next && next < message.items) {
-      if (board_.interrupted == message.run) break;
+      if (board_.interrupted == WorkerBoard::RunToken(message.number)) break;
       const RunItem item = {message.run, message.first + next};
       MP_RETURN_IF_ERROR(Begin(item, message.has_limit));
-      MP_RETURN_IF_ERROR(End(item, RunOne(message.job, item, items, next)));
+      if (next == 0) items = OpenRun(message);
+      if (absl::IsOutOfRange(items.status())) return items.status();
+      MP_RETURN_IF_ERROR(End(item, RunOne(message, item, items)));
       ++next;
+    }
+    // What nobody wants any more must not lie in the way of what follows.
+    if (message.is_in_socket) {
+      MP_RETURN_IF_ERROR(GoneOnly(pool_.TakeParcel(message).status()));
     }
     // Of one that it runs to the end, the pool has heard of each item.
     if (next == message.items) return absl::OkStatus();
     return Say({FromWorker::Kind::kRanAllUpTo, {message.run, 0}, Parcel()});
+  }
+
+  absl::StatusOr<PackedRun> OpenRun(ToWorker& message) {
+    MP_ASSIGN_OR_RETURN(Parcel parcel, pool_.TakeParcel(message));
+    return PackedRun::Open(std::move(parcel), message.items);
+  }
+
+  // The error of a pool that is gone; others cost what they are of.
+  static absl::Status GoneOnly(const absl::Status& status) {
+    return absl::IsOutOfRange(status) ? status : absl::OkStatus();
   }
 
   // Opens it for the first item that needs it: what kills the worker there is
@@ -142,16 +163,20 @@ class PoolWorker {
     return told;
   }
 
-  Outcome RunOne(JobId id, RunItem item, absl::StatusOr<PackedRun>& items,
-                 uint64_t at) {
-    MP_RETURN_IF_ERROR(items.status());
-    MP_ASSIGN_OR_RETURN(Job* const job, FindJob(id));
-    Decoder arguments(items->Take(at));
-    const absl::Status read =
-        RunCatching([&] { return job->ReadNext(arguments); });
+  Outcome RunOne(const ToWorker& message, RunItem item,
+                 absl::StatusOr<PackedRun>& items) {
+    const uint64_t place = item.item - message.first;
+    absl::Status read = items.status();
+    MP_ASSIGN_OR_RETURN(Job* const job, FindJob(message.job));
+    if (read.ok()) {
+      Decoder arguments(items->Take(place));
+      read = RunCatching([&] { return job->ReadNext(arguments); });
+    }
     if (!read.ok())
       return Explain("the worker cannot read the arguments", read);
-    const CurrentTaskScope scope(board_.interrupted, item.run);
+    const CurrentTaskScope scope(board_.interrupted,
+                                 WorkerBoard::ItemToken(message.number, place),
+                                 WorkerBoard::RunToken(message.number));
     return job->RunNext();
   }
 
@@ -168,7 +193,7 @@ class PoolWorker {
 
   WorkerEnd& pool_;
   WorkerBoard& board_;
-  absl::flat_hash_map<JobId, Parcel> unopened_jobs_;
+  absl::flat_hash_map<JobId, absl::StatusOr<Parcel>> unopened_jobs_;
   std::map<JobId, absl::StatusOr<std::unique_ptr<Job>>> jobs_;
 };
 

@@ -38,6 +38,9 @@ struct ToWorker {
   uint64_t number = 0;     // of the runs of this worker; see WorkerBoard
   bool has_limit = false;  // so that its beginnings are told
   Parcel parcel;           // a PackedRun, where it is a run
+
+  // Where a worker has it: the parcel is still in the socket.
+  bool is_in_socket = false;
 };
 
 // What a worker says to its pool.
