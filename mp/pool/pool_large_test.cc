@@ -1,9 +1,13 @@
 // Arguments and results that are large, many, or nothing.
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <string>
 #include <utility>
@@ -13,8 +17,10 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mp/base/sanitizers.h"
 #include "mp/pool/internal/pool_test_fixture.h"
 #include "mp/pool/pool.h"
+#include "mp/pool/pool_options.h"
 #include "mp/process/internal/start_method_test_fixture.h"
 #include "mp/testing/resident_memory.h"
 #include "mp/testing/status_matchers.h"
@@ -26,6 +32,7 @@ namespace {
 using ::mp::internal::AllStartMethods;
 using ::mp::internal::kLong;
 using ::mp::internal::OpenPoolTestFixture;
+using ::mp::internal::PoolTestFixture;
 using ::mp::internal::RealStartMethods;
 using ::mp::testing::IsOk;
 using ::mp::testing::IsOkAndHolds;
@@ -78,6 +85,44 @@ class PoolLargeTest : public OpenPoolTestFixture {
 };
 
 MP_INSTANTIATE_TEST_SUITE(PoolLargeTest, AllStartMethods);
+
+// Leaves a process little more address space than it has.
+absl::Status LimitAddressSpace() {
+  std::ifstream file("/proc/self/statm");
+  rlim_t pages = 0;
+  file >> pages;
+  const rlim_t bytes = pages * static_cast<rlim_t>(getpagesize()) + 64 * kMiB;
+  const rlimit limit = {bytes, bytes};
+  return setrlimit(RLIMIT_AS, &limit) == 0 ? absl::OkStatus()
+                                           : absl::InternalError("setrlimit");
+}
+
+class PoolNarrowTest : public PoolTestFixture {
+ protected:
+  PoolNarrowTest() : PoolTestFixture(/*processes=*/2, kLong) {}
+};
+
+MP_INSTANTIATE_TEST_SUITE(PoolNarrowTest, RealStartMethods);
+
+TEST_P(PoolNarrowTest, ArgumentThatNoWorkerHasRoomForFailsAlone) {
+  if (kAddressSanitizer || kThreadSanitizer) {
+    GTEST_SKIP() << "sanitizers need the address space";
+  }
+  auto pool = MakePool(
+      {.processes = 2, .initializer = PoolInitializer(LimitAddressSpace)});
+  ASSERT_THAT(pool, IsOk());
+  std::vector<std::string> texts(20, std::string(100, 'x'));
+  texts[7] = std::string(static_cast<size_t>(128 * kMiB), 'x');
+  const auto hashes = pool->MapEach(Hash, texts, {.chunk_size = 1});
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (i == 7) {
+      EXPECT_FALSE(hashes[i].ok());
+    } else {
+      EXPECT_THAT(hashes[i], IsOkAndHolds(Hash(texts[i])));
+    }
+  }
+  EXPECT_THAT(pool->Apply(Hash, texts[0]), IsOkAndHolds(Hash(texts[0])));
+}
 
 TEST_P(PoolLargeTest, HundredMebibytesGoAndComeBack) {
   const bool is_first = GetParam() == StartMethod::kForkServer;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <iterator>
+#include <limits>
 #include <list>
 #include <memory>
 #include <optional>
@@ -52,8 +53,8 @@ int64_t SleepForEver(int64_t item) {
 }
 size_t Size(const std::string& text) { return text.size(); }
 
-// The numbers below `end`, which notes how many of them have been read, and
-// throws instead of giving number `throw_at`.
+// The numbers below `end`, which notes how many of them have been read, throws
+// instead of giving number `throw_at`, and takes its time for each.
 class Generator {
  public:
   class Iterator {
@@ -70,6 +71,7 @@ class Generator {
       return value_;
     }
     Iterator& operator++() {
+      absl::SleepFor(generator_->pause_);
       ++value_;
       ++*generator_->read_;
       return *this;
@@ -84,8 +86,9 @@ class Generator {
     int64_t value_;
   };
 
-  explicit Generator(int64_t end, int64_t throw_at = -1)
-      : end_(end), throw_at_(throw_at) {}
+  explicit Generator(int64_t end, int64_t throw_at = -1,
+                     absl::Duration pause = absl::ZeroDuration())
+      : end_(end), throw_at_(throw_at), pause_(pause) {}
 
   Iterator begin() const { return {this, 0}; }
   Iterator end() const { return {this, end_}; }
@@ -96,6 +99,7 @@ class Generator {
  private:
   const int64_t end_;
   const int64_t throw_at_;
+  const absl::Duration pause_;  // before each further number
   std::shared_ptr<int64_t> read_ = std::make_shared<int64_t>(0);
 };
 
@@ -166,6 +170,23 @@ TEST_P(PoolStreamTest, ALongRunNeedsNoMoreMemoryThanAShortOne) {
     constexpr int64_t kMargin = 2 << 20;  // of what the allocator may do
     EXPECT_LE(ResidentBytes(), early + kMargin);
   }
+}
+
+// Which would take for ever to fill the buffer.
+TEST_P(PoolStreamDeathTest, ReadingASlowInputEndsWithTheTimeout) {
+  auto stream = pool_->Imap(
+      SleepForEver, Generator(kBillion, -1, absl::Milliseconds(200)),
+      {.grace = absl::ZeroDuration(), .buffer_size = 1'000'000});
+  EXPECT_THAT(*stream.Next(absl::Milliseconds(300)),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+}
+
+TEST_P(PoolStreamTest, AnyChunkSizeWillDo) {
+  auto stream = pool_->Imap(Negative, Generator(3),
+                            {.chunk_size = std::numeric_limits<size_t>::max()});
+  for (int i = 0; i < 3; ++i)
+    EXPECT_THAT(*stream.Next(kLong), IsOkAndHolds(-i));
+  EXPECT_FALSE(stream.Next(kLong).has_value());
 }
 
 TEST_P(PoolStreamTest, DroppedWhileFullItLeavesNothing) {

@@ -296,6 +296,7 @@ class DispatcherTest : public ::testing::Test {
     absl::StatusOr<uint64_t> Send(WorkerId worker, RunId run, const TaskSpec&,
                                   ItemRange items) override {
       if (!send_error.ok()) return send_error;
+      items.end = std::min(items.end, items.first + most_items);
       sent.push_back({worker, run, items});
       runs[run] = items;
       return items.size();
@@ -312,6 +313,7 @@ class DispatcherTest : public ::testing::Test {
 
     absl::Status start_error;
     absl::Status send_error;
+    uint64_t most_items = 1'000'000;  // of a run
     bool recalls = false;
     std::vector<WorkerId> started, retired, killed, interrupted;
     struct Sent {
@@ -647,6 +649,127 @@ TEST_F(DispatcherTest, WhatFollowsALateItemRunsElsewhere) {
   dispatcher.OnTime(At(50));
   EXPECT_THAT(Sent(dispatcher, 1), ElementsAre(Pair(2, 1)));
   EXPECT_EQ(workers_.sent.back().items, (ItemRange{1, 3}));
+}
+
+// The first is over, which nobody has heard of yet.
+TEST_F(DispatcherTest, SecondRunOfACancelledTaskIsWarnedToo) {
+  Dispatcher dispatcher(DispatcherOptions{}, workers_, workers_, outcomes_);
+  ASSERT_THAT(
+      dispatcher.Submit({.items = 2, .grace = absl::Milliseconds(20)}, At(0)),
+      IsOk());
+  dispatcher.OnWorkerReady(1, At(0));
+  ASSERT_THAT(Sent(dispatcher, 2), ElementsAre(Pair(1, 1), Pair(1, 1)));
+  dispatcher.Cancel(1, At(0));
+  dispatcher.OnItemDone(1, {1, 0}, Parcel{"a", {}}, At(1));
+  EXPECT_EQ(workers_.interrupted, (std::vector<WorkerId>{1, 1}));
+  dispatcher.OnTime(At(21));
+  EXPECT_EQ(workers_.killed, std::vector<WorkerId>{1});
+  dispatcher.OnWorkerEnded(1, RunItem{2, 1}, absl::UnavailableError("killed"),
+                           At(22));
+  EXPECT_THAT(outcomes_.Of({1, 1}), StatusIs(absl::StatusCode::kCancelled));
+}
+
+// As a thread does, which goes on when it is killed.
+TEST_F(DispatcherTest, WhatWaitsBehindWhatDoesNotEndRunsElsewhere) {
+  Dispatcher dispatcher(DispatcherOptions{.min_workers = 2, .max_workers = 2},
+                        workers_, workers_, outcomes_);
+  ASSERT_THAT(dispatcher.Submit({.grace = absl::ZeroDuration()}, At(0)),
+              IsOk());
+  ASSERT_THAT(dispatcher.Submit({}, At(0)), IsOk());
+  dispatcher.OnWorkerReady(1, At(0));
+  ASSERT_EQ(workers_.sent.size(), 2u);
+  dispatcher.OnWorkerReady(2, At(0));
+  dispatcher.Cancel(1, At(0));
+  workers_.recalls = true;
+  workers_.runs.at(1).first = 1;  // it has begun that
+  dispatcher.OnTime(At(1));
+  EXPECT_EQ(workers_.killed, std::vector<WorkerId>{1});
+  EXPECT_THAT(Sent(dispatcher, 1), ElementsAre(Pair(2, 2)));
+}
+
+TEST_F(DispatcherTest, StartsWorkersForWhatWaitsAtOthers) {
+  workers_.recalls = true;
+  Dispatcher dispatcher(
+      DispatcherOptions{
+          .min_workers = 1, .max_workers = 2, .max_chunks_per_run = 16},
+      workers_, workers_, outcomes_);
+  ASSERT_THAT(dispatcher.Submit({}, At(0)), IsOk());
+  dispatcher.OnWorkerReady(1, At(0));
+  dispatcher.OnItemDone(1, {1, 0}, Parcel{"a", {}}, At(0));
+  ASSERT_EQ(workers_.started.size(), 1u);
+  ASSERT_THAT(dispatcher.Submit({.items = 4, .chunk = 4}, At(0)), IsOk());
+  EXPECT_EQ(workers_.started.size(), 2u);
+  dispatcher.OnWorkerReady(2, At(0));
+  EXPECT_THAT(Sent(dispatcher, 1), ElementsAre(Pair(2, 2)));
+}
+
+TEST_F(DispatcherTest, ReplacesALostWorkerAfterCloseIfOthersHaveWorkForIt) {
+  workers_.recalls = true;
+  Dispatcher dispatcher(DispatcherOptions{.min_workers = 2, .max_workers = 2},
+                        workers_, workers_, outcomes_);
+  ASSERT_THAT(dispatcher.Submit({}, At(0)), IsOk());
+  ASSERT_THAT(dispatcher.Submit({.items = 4, .chunk = 4}, At(0)), IsOk());
+  dispatcher.OnWorkerReady(1, At(0));
+  dispatcher.OnWorkerReady(2, At(0));
+  dispatcher.Close(At(0));
+  dispatcher.OnItemBegun(2, {1, 0}, At(0));
+  dispatcher.OnWorkerEnded(2, RunItem{1, 0}, absl::UnavailableError("died"),
+                           At(0));
+  dispatcher.OnTime(dispatcher.NextTime());
+  ASSERT_EQ(workers_.started.size(), 3u);
+  dispatcher.OnWorkerReady(3, At(200));
+  EXPECT_EQ(workers_.sent.back().worker, 3u);
+}
+
+TEST_F(DispatcherTest, WhatIsUrgentDoesNotWaitBehindALongItem) {
+  workers_.recalls = true;
+  Dispatcher dispatcher(DispatcherOptions{.min_workers = 2, .max_workers = 2},
+                        workers_, workers_, outcomes_);
+  dispatcher.OnTime(At(0));
+  dispatcher.OnWorkerReady(1, At(0));
+  dispatcher.OnWorkerReady(2, At(0));
+  ASSERT_THAT(dispatcher.Submit({.items = 9}, At(0)), IsOk());
+  ASSERT_EQ(workers_.sent.size(), 4u);
+  for (RunId run = 1; run <= 2; ++run) ++workers_.runs.at(run).first;  // begun
+  ASSERT_THAT(dispatcher.Submit({.priority = 1}, At(0)), IsOk());
+  const WorkerId first = workers_.sent[4].worker;
+  ASSERT_EQ(dispatcher.TaskOf(first, workers_.sent[4].run), 2u);
+  // The other one is done, again and again.
+  const WorkerId other = 3 - first;
+  for (int i = 0; i < 2; ++i) {
+    for (size_t j = 0; j < workers_.sent.size(); ++j) {
+      const auto [worker, run, items] = workers_.sent[j];
+      if (worker != other) continue;
+      dispatcher.OnItemDone(worker, {run, items.first}, Parcel{"a", {}},
+                            At(20));
+    }
+  }
+  const auto has_it = [&](const auto& sent) {
+    return sent.worker == other && outcomes_.Count({2, 0}) == 1;
+  };
+  EXPECT_TRUE(std::any_of(workers_.sent.begin(), workers_.sent.end(), has_it));
+}
+
+// In whatever parts they come.
+TEST_F(DispatcherTest, AWorkerRunsAsManyChunksAsItMay) {
+  for (const uint64_t chunk : {6, 10, 25, 49, 103}) {
+    Workers workers;
+    Told told;
+    Dispatcher dispatcher(DispatcherOptions{.max_tasks_per_child = 2}, workers,
+                          workers, told);
+    ASSERT_THAT(dispatcher.Submit({.items = 3 * chunk, .chunk = chunk}, At(0)),
+                IsOk());
+    workers.most_items = 1;
+    dispatcher.OnWorkerReady(1, At(0));
+    uint64_t done = 0;
+    for (size_t i = 0; workers.retired.empty(); ++i) {
+      ASSERT_LT(i, workers.sent.size());
+      const auto [worker, run, items] = workers.sent[i];
+      dispatcher.OnItemDone(worker, {run, items.first}, Parcel{}, At(0));
+      ++done;
+    }
+    EXPECT_EQ(done, 2 * chunk);
+  }
 }
 
 TEST_F(DispatcherTest, TaskThatCannotBeSentFailsAlone) {

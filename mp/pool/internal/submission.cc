@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -227,9 +228,22 @@ size_t Submission::ChunkSize(size_t items, const TaskOptions& options) const {
   return std::max<size_t>((items + chunks - 1) / chunks, 1);
 }
 
+ItemBatch::ItemBatch(
+    Submission& submission, std::shared_ptr<const Job> job,
+    const TaskOptions& options, uint64_t chunk,
+    std::function<std::shared_ptr<TaskHandler>(uint64_t)> make_handler,
+    uint64_t first)
+    : submission_(submission),
+      job_(std::move(job)),
+      options_(options),
+      chunk_(chunk),
+      make_handler_(std::move(make_handler)),
+      first_(first),
+      made_at_(CoarseNow()) {}
+
 void ItemBatch::Add(absl::StatusOr<Parcel> item) {
   if (item.ok()) {
-    if (items_.size() == 0) begun_ = CoarseNow();
+    if (items_.size() == 0) waits_since_ = CoarseNow();
     items_.Add(*std::move(item));
     if (IsFull()) Submit();
     return;
@@ -253,14 +267,14 @@ void ItemBatch::Refuse(uint64_t items, const absl::Status& why) {
   first_ += items;
 }
 
-bool ItemBatch::is_old() const {
-  return items_.size() > 0 && CoarseNow() > begun_;
-}
+bool ItemBatch::is_old() const { return CoarseNow() > made_at_; }
+
+bool ItemBatch::HasWaited() const { return CoarseNow() > waits_since_; }
 
 bool ItemBatch::IsFull() const {
   if (items_.bytes() >= kBatchBytes) return true;
   return items_.size() % chunk_ == 0 &&
-         (items_.size() >= kBatchItems || is_old());
+         (items_.size() >= kBatchItems || HasWaited());
 }
 
 }  // namespace mp::internal

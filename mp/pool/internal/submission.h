@@ -90,13 +90,7 @@ class ItemBatch {
   ItemBatch(Submission& submission, std::shared_ptr<const Job> job,
             const TaskOptions& options, uint64_t chunk,
             std::function<std::shared_ptr<TaskHandler>(uint64_t)> make_handler,
-            uint64_t first = 0)
-      : submission_(submission),
-        job_(std::move(job)),
-        options_(options),
-        chunk_(chunk),
-        make_handler_(std::move(make_handler)),
-        first_(first) {}
+            uint64_t first = 0);
 
   // Takes the arguments of the next item. An error is its outcome.
   void Add(absl::StatusOr<Parcel> item);
@@ -110,13 +104,13 @@ class ItemBatch {
   // Why the pool has taken some of them no more; OK as long as it does.
   const absl::Status& refusal() const { return refusal_; }
 
-  // Whether what was added has waited for as long as it may. Submit() is due
-  // then, which Add() sees to by itself.
+  // Whether it has been added to for longer than a moment.
   bool is_old() const;
 
  private:
   void Refuse(uint64_t items, const absl::Status& why);
   bool IsFull() const;
+  bool HasWaited() const;
 
   Submission& submission_;
   const std::shared_ptr<const Job> job_;
@@ -125,7 +119,8 @@ class ItemBatch {
   const std::function<std::shared_ptr<TaskHandler>(uint64_t)> make_handler_;
   uint64_t first_;
   PackedItems items_;
-  absl::Duration begun_;
+  const absl::Duration made_at_;
+  absl::Duration waits_since_;
   absl::Status refusal_;
 };
 
