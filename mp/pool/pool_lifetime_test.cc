@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mp/base/sanitizers.h"
 #include "mp/base/status_macros.h"
 #include "mp/pool/future.h"
 #include "mp/pool/internal/pool_test_fixture.h"
@@ -133,6 +134,9 @@ absl::Status UseAPool(StartMethod method) {
 }
 
 TEST_P(PoolLifetimeTest, ProcessThatIsNoDaemonMayHaveOne) {
+  if (kThreadSanitizer && GetParam() == StartMethod::kFork) {
+    GTEST_SKIP() << "Thread Sanitizer has no new threads in a forked child";
+  }
   Process process({.context = GetParam()}, UseAPool, GetParam());
   EXPECT_EQ(internal::ExitCodeOf(process), 0);
 }
