@@ -12,8 +12,9 @@ import time
 context = multiprocessing.get_context("fork")
 
 
-def serve(connection):
+def serve(connection, other_end):
     """Sends back what it is told to, and swallows the rest."""
+    other_end.close()  # or it would never see the end
     while True:
         try:
             message = connection.recv_bytes()
@@ -40,7 +41,7 @@ def one_way(connection, size, runs):
 
 def main():
     here, there = context.Pipe()
-    child = context.Process(target=serve, args=(there,), daemon=True)
+    child = context.Process(target=serve, args=(there, here), daemon=True)
     child.start()
     there.close()
     ways = {"round_trip": round_trip, "one_way": one_way}
